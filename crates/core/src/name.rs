@@ -73,9 +73,7 @@ impl Login {
         let whole = Name::canonical(text)?;
         match whole.as_str().rsplit_once('@') {
             None => Ok(Self { name: whole, realm: None }),
-            Some((name, realm)) => {
-                Ok(Self { name: Name::canonical(name)?, realm: Some(Name::canonical(realm)?) })
-            }
+            Some((name, realm)) => Ok(Self { name: Name::canonical(name)?, realm: Some(Name::canonical(realm)?) }),
         }
     }
 }
@@ -178,7 +176,16 @@ mod tests {
     #[test]
     fn p4_ten_spellings_are_one_name() {
         for spelling in [
-            "josé", "JOSÉ", "José", "jose\u{301}", "JOSE\u{301}", " josé", "josé ", "ｊｏｓé", "ＪＯＳＥ\u{301}", "jOsÉ",
+            "josé",
+            "JOSÉ",
+            "José",
+            "jose\u{301}",
+            "JOSE\u{301}",
+            " josé",
+            "josé ",
+            "ｊｏｓé",
+            "ＪＯＳＥ\u{301}",
+            "jOsÉ",
         ] {
             assert_eq!(Name::canonical(spelling).map(|n| n.to_string()), Ok("josé".into()), "{spelling:?}");
         }

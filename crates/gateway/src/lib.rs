@@ -16,4 +16,3 @@ pub mod clock;
 pub mod close;
 pub mod config;
 pub mod forward;
-

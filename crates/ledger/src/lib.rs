@@ -14,8 +14,8 @@ use kmsgate_core::random::SecretHash;
 use kmsgate_core::reason::Cause;
 use kmsgate_core::time::{BootId, Now};
 use records::{
-    Claim, ClaimEnd, CloseBegun, Event, Filter, GrantRecord, LedgerError, Refused, RefusalCount, ReportLine, ReportQuery,
-    Reserved, Session, Swept,
+    Claim, ClaimEnd, CloseBegun, Event, Filter, GrantRecord, LedgerError, RefusalCount, Refused, ReportLine,
+    ReportQuery, Reserved, Session, Swept,
 };
 use std::future::Future;
 use std::path::Path;
@@ -25,14 +25,24 @@ use std::path::Path;
 /// power cut within a second; P3).
 pub trait Ledger: Send + Sync + 'static {
     /// Inside one transaction: reads the facts for `request`, calls `decide`, writes its answer. Synced.
-    fn reserve(&self, request: Request, now: Now, decide: Decide) -> impl Future<Output = Result<Reserved, LedgerError>> + Send;
+    fn reserve(
+        &self,
+        request: Request,
+        now: Now,
+        decide: Decide,
+    ) -> impl Future<Output = Result<Reserved, LedgerError>> + Send;
 
     /// The facts for `request` and nothing written: for `explain`.
     fn facts(&self, request: Request, now: Now) -> impl Future<Output = Result<Facts, LedgerError>> + Send;
 
     /// Opening -> Open, with the browser's session if there is one, and the person noted as accepted from this
     /// address. Written.
-    fn opened(&self, id: GrantId, session: Option<Session>, now: Now) -> impl Future<Output = Result<GrantRecord, LedgerError>> + Send;
+    fn opened(
+        &self,
+        id: GrantId,
+        session: Option<Session>,
+        now: Now,
+    ) -> impl Future<Output = Result<GrantRecord, LedgerError>> + Send;
 
     /// One of the grant's claims is taken, before the connection's first byte. Refused unless the grant is Open, its end in
     /// the future and claims not given back are fewer than its connections. Written.
@@ -42,10 +52,20 @@ pub trait Ledger: Send + Sync + 'static {
     fn claim_ended(&self, end: ClaimEnd, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// Opening or Open -> Closing(cause). `AlreadyBegun` if another door was first. Synced.
-    fn closing(&self, id: GrantId, cause: Cause, now: Now) -> impl Future<Output = Result<CloseBegun, LedgerError>> + Send;
+    fn closing(
+        &self,
+        id: GrantId,
+        cause: Cause,
+        now: Now,
+    ) -> impl Future<Output = Result<CloseBegun, LedgerError>> + Send;
 
     /// Closing -> Closed with its totals. Written.
-    fn closed(&self, id: GrantId, totals: Totals, now: Now) -> impl Future<Output = Result<GrantRecord, LedgerError>> + Send;
+    fn closed(
+        &self,
+        id: GrantId,
+        totals: Totals,
+        now: Now,
+    ) -> impl Future<Output = Result<GrantRecord, LedgerError>> + Send;
 
     /// A sign-in refused after an identity was proved: an event. Synced.
     fn refused(&self, refused: Refused, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
@@ -63,7 +83,11 @@ pub trait Ledger: Send + Sync + 'static {
     fn grant(&self, id: GrantId) -> impl Future<Output = Result<Option<GrantRecord>, LedgerError>> + Send;
 
     /// The grant that a bearer token opens, until 24 h after its close.
-    fn grant_by_token(&self, token: SecretHash, now: Now) -> impl Future<Output = Result<Option<GrantRecord>, LedgerError>> + Send;
+    fn grant_by_token(
+        &self,
+        token: SecretHash,
+        now: Now,
+    ) -> impl Future<Output = Result<Option<GrantRecord>, LedgerError>> + Send;
 
     /// Grants, newest first.
     fn grants(&self, filter: Filter) -> impl Future<Output = Result<Vec<GrantRecord>, LedgerError>> + Send;
@@ -78,10 +102,18 @@ pub trait Ledger: Send + Sync + 'static {
     fn ever_accepted(&self, name: Name) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// (name, source) pairs accepted since `since`: what the throttle must know after a restart.
-    fn accepted_since(&self, since: jiff::Timestamp) -> impl Future<Output = Result<Vec<(Name, std::net::IpAddr, jiff::Timestamp)>, LedgerError>> + Send;
+    fn accepted_since(
+        &self,
+        since: jiff::Timestamp,
+    ) -> impl Future<Output = Result<Vec<(Name, std::net::IpAddr, jiff::Timestamp)>, LedgerError>> + Send;
 
     /// How far this person's quota is used, per limit of `request`'s rule; see also [`Ledger::facts`].
-    fn quota_reset(&self, person: Person, operator: String, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    fn quota_reset(
+        &self,
+        person: Person,
+        operator: String,
+        now: Now,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// Events after `cursor`, oldest first, at most `limit`.
     fn events_after(&self, cursor: u64, limit: usize) -> impl Future<Output = Result<Vec<Event>, LedgerError>> + Send;
