@@ -12,6 +12,7 @@
 //! * [`config`], [`cli`], [`serve`], [`demo`], [`text`], [`clock`], [`gate`]: how it is put together and run.
 
 pub mod admit;
+pub mod answer;
 pub mod clock;
 pub mod close;
 pub mod config;
