@@ -5,7 +5,7 @@ use crate::address::AddressKey;
 use crate::grant::GrantId;
 use crate::name::{Person, RuleName};
 use crate::permit::Permit;
-use crate::quota::{Since, Use};
+use crate::quota::{Quota, Since, Use};
 use crate::random::SecretHash;
 use crate::reason::Reason;
 use crate::time::{BootTime, Now};
@@ -101,3 +101,52 @@ impl Refusal {
 
 /// The type under which [`decide`] is handed to a ledger engine.
 pub type Decide = fn(&Request, &Facts, Now) -> Decision;
+
+/// How long a grant of the person's own takes at most to be open or gone.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Whether this request gets a grant: first the address, then the quota.
+///
+/// A grant past its deadline is none, whether or not the closer has run. A grant of another person is in the way until
+/// its deadline and is never named. The person's own is the answer and costs no quota, unless it is spent. Nothing opens
+/// over an exhausted limit.
+pub fn decide(request: &Request, facts: &Facts, now: Now) -> Decision {
+    let standing = facts.standing.as_ref().filter(|standing| standing.deadline > now.boot);
+    let replaced = match standing {
+        None => None,
+        Some(other) if other.person != *request.permit.identity().person() => {
+            return Decision::Refuse(busy(now.boot.until(other.deadline)));
+        }
+        Some(own) if !own.open => return Decision::Refuse(busy(SETTLING)),
+        Some(own) if !own.spent() => return Decision::Same(own.id),
+        Some(own) => Some(own.id),
+    };
+    if let Some(refusal) = exhausted(request, facts, now) {
+        return Decision::Refuse(refusal);
+    }
+    replaced.map_or(Decision::Open, Decision::Replace)
+}
+
+impl Standing {
+    /// Whether its connections are all used and none is alive, so that nothing can come of it any more.
+    fn spent(&self) -> bool {
+        self.claims >= self.connections && self.alive == 0
+    }
+}
+
+fn busy(retry_after: Duration) -> Refusal {
+    Refusal { retry_after: Some(retry_after), ..Refusal::plain(Reason::SourceBusy) }
+}
+
+/// The refusal if a limit is reached; waiting helps only once the last of the reached limits leaves room.
+fn exhausted(request: &Request, facts: &Facts, now: Now) -> Option<Refusal> {
+    let quota = request.permit.quota();
+    let mut reached = facts.uses.iter().filter(|usage| Quota::exhausted(usage)).peekable();
+    reached.peek()?;
+    let waits: Option<Vec<Duration>> = reached.map(|usage| quota.retry_after(usage, now.utc)).collect();
+    Some(Refusal {
+        retry_after: waits.and_then(|waits| waits.into_iter().max()),
+        rule: Some(request.permit.rule().clone()),
+        ..Refusal::plain(Reason::QuotaExhausted)
+    })
+}
