@@ -1,0 +1,187 @@
+//! At which hours a rule holds. What must never happen here: a time read in another zone than the configured one.
+
+use jiff::civil::{DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use std::fmt;
+use std::time::Duration;
+
+/// Times of the week in a time zone: `mon-fri 08:00-18:00`, `sat,sun 10:00-16:00`, `22:00-06:00`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hours {
+    times: Vec<Times>,
+    zone: TimeZone,
+}
+
+/// One entry: on these days from `start`, before `end`. An end not after the start is on the next day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Times {
+    /// Monday first.
+    days: [bool; 7],
+    /// Minutes after midnight, 0 to 1439.
+    start: u16,
+    /// Minutes after the first day's midnight, up to 2879.
+    end: u16,
+}
+
+/// Why a text gives no hours. Each says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotHours {
+    /// There is no entry at all.
+    None,
+    /// Not of the form `days start-end`.
+    Form(String),
+    /// No day of the week.
+    Day(String),
+    /// No time of day.
+    Time(String),
+    /// Start and end are the same, which could mean all day or never.
+    Empty(String),
+}
+
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAY: u16 = 24 * 60;
+
+impl Hours {
+    /// Reads entries of the form `days start-end`; without days, every day. Days are `mon` to `sun`, a range `mon-fri`, or
+    /// several with commas. Times are `HH:MM`; the end may be `24:00`, and an end before the start is on the next day.
+    ///
+    /// # Errors
+    /// [`NotHours`] names the part that cannot be read.
+    pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>, zone: TimeZone) -> Result<Self, NotHours> {
+        let times = entries.into_iter().map(Times::parse).collect::<Result<Vec<_>, _>>()?;
+        if times.is_empty() { Err(NotHours::None) } else { Ok(Self { times, zone }) }
+    }
+
+    /// Whether the moment is within them. Where the clocks are changed, the time on the wall decides.
+    #[must_use]
+    pub fn hold(&self, now: Timestamp) -> bool {
+        let wall = self.zone.to_datetime(now);
+        let minute = minutes(wall.time());
+        let today = usize::from(wall.weekday().to_monday_zero_offset().unsigned_abs());
+        self.times.iter().any(|times| times.hold(today, minute))
+    }
+
+    /// How long until they next hold; zero if they do.
+    #[must_use]
+    pub fn begin_in(&self, now: Timestamp) -> Option<Duration> {
+        if self.hold(now) {
+            return Some(Duration::ZERO);
+        }
+        let wall = self.zone.to_datetime(now);
+        self.times
+            .iter()
+            .flat_map(|times| (0..=7_i64).filter_map(|ahead| times.start_on(wall, ahead)))
+            .filter_map(|start| start.to_zoned(self.zone.clone()).ok())
+            .filter_map(|start| Duration::try_from(now.duration_until(start.timestamp())).ok())
+            .filter(|wait| !wait.is_zero())
+            .min()
+    }
+}
+
+impl Times {
+    fn parse(entry: &str) -> Result<Self, NotHours> {
+        let form = || NotHours::Form(entry.to_owned());
+        let mut words = entry.split_whitespace();
+        let (days, times) = match (words.next(), words.next(), words.next()) {
+            (Some(times), None, None) => ([true; 7], times),
+            (Some(days), Some(times), None) => (parse_days(days)?, times),
+            _ => return Err(form()),
+        };
+        let (start, end) = times.split_once('-').ok_or_else(form)?;
+        let (start, end) = (parse_time(start)?, parse_time(end)?);
+        if start == DAY {
+            return Err(NotHours::Time("24:00 as a start".to_owned()));
+        }
+        match start.cmp(&end) {
+            std::cmp::Ordering::Less => Ok(Self { days, start, end }),
+            std::cmp::Ordering::Equal => Err(NotHours::Empty(entry.to_owned())),
+            std::cmp::Ordering::Greater => Ok(Self { days, start, end: end + DAY }),
+        }
+    }
+
+    /// Whether they hold at this minute of this day of the week (0 is Monday), begun on it or on the day before.
+    fn hold(&self, today: usize, minute: u16) -> bool {
+        let on = |day: usize| self.days.get(day % 7).copied().unwrap_or(false);
+        let begun = |minute: u16| self.start <= minute && minute < self.end;
+        (on(today) && begun(minute)) || (on(today + 6) && begun(minute + DAY))
+    }
+
+    /// When they begin, `ahead` days from the day of `wall`, if they do on that day.
+    fn start_on(&self, wall: DateTime, ahead: i64) -> Option<DateTime> {
+        let date = wall.date().checked_add(ahead.days()).ok()?;
+        let day = usize::from(date.weekday().to_monday_zero_offset().unsigned_abs());
+        let (hour, minute) = (i8::try_from(self.start / 60).ok()?, i8::try_from(self.start % 60).ok()?);
+        self.days.get(day).copied().unwrap_or(false).then(|| date.at(hour, minute, 0, 0))
+    }
+}
+
+fn parse_days(text: &str) -> Result<[bool; 7], NotHours> {
+    let mut days = [false; 7];
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (parse_day(first)?, parse_day(last)?);
+        let length = (last + 7 - first) % 7;
+        for ahead in 0..=length {
+            if let Some(day) = days.get_mut((first + ahead) % 7) {
+                *day = true;
+            }
+        }
+    }
+    Ok(days)
+}
+
+fn parse_day(text: &str) -> Result<usize, NotHours> {
+    let wanted = text.to_ascii_lowercase();
+    DAYS.iter().position(|day| *day == wanted).ok_or_else(|| NotHours::Day(text.to_owned()))
+}
+
+fn parse_time(text: &str) -> Result<u16, NotHours> {
+    let bad = || NotHours::Time(text.to_owned());
+    let (hour, minute) = text.split_once(':').ok_or_else(bad)?;
+    let number = |part: &str| match part.len() {
+        1 | 2 if part.bytes().all(|b| b.is_ascii_digit()) => part.parse::<u16>().map_err(|_| bad()),
+        _ => Err(bad()),
+    };
+    let (hour, minute) = (number(hour)?, number(minute)?);
+    let whole = hour * 60 + minute;
+    if minute > 59 || whole > DAY { Err(bad()) } else { Ok(whole) }
+}
+
+fn minutes(time: Time) -> u16 {
+    u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs())
+}
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, times) in self.times.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            if times.days != [true; 7] {
+                let days: Vec<&str> =
+                    DAYS.iter().zip(times.days).filter_map(|(name, on)| on.then_some(*name)).collect();
+                write!(f, "{} ", days.join(","))?;
+            }
+            let end = if times.end > DAY { times.end - DAY } else { times.end };
+            write!(f, "{:02}:{:02}-{:02}:{:02}", times.start / 60, times.start % 60, end / 60, end % 60)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for NotHours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("hours are given but empty; leave the key out where a rule always holds"),
+            Self::Form(entry) => write!(f, "{entry:?} is not of the form \"mon-fri 08:00-18:00\""),
+            Self::Day(day) => write!(f, "{day:?} is no day; days are mon tue wed thu fri sat sun"),
+            Self::Time(time) => write!(f, "{time:?} is no time of day; times are 00:00 to 23:59, an end up to 24:00"),
+            Self::Empty(entry) => {
+                write!(f, "{entry:?} begins and ends at the same time; a whole day is 00:00-24:00")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotHours {}
