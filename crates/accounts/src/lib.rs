@@ -1,9 +1,28 @@
 //! Who is it? Account servers are asked; what they hold is never stored. What must never happen here: an outage taken for
 //! a wrong password, a password kept, a word to the ledger.
 //!
+//! In the order in which a question passes through them:
+//!
+//! * [`chain`]: which servers may hold the name, in which order they are asked, and which answer stands.
+//! * [`frame`]: what all kinds share: connections, [`queue`] fair between addresses, time-out, [`breaker`], counters.
+//! * [`server`]: the kinds, listed once.
 //! * [`verdict`]: what a server can say.
-//! * `frame`: what all kinds share: connections, queue, time-out, fairness between addresses, breaker, counters.
-//! * `chain`: the order in which servers are asked, and which answer stands.
-//! * one file per kind, listed once, in [`Server`].
+//! * [`file`]: names and argon2id hashes in a local file.
+//! * [`pop3`]: a mail server.
+//! * [`tls`]: how a server's certificate is verified, the same for every kind.
 
+pub mod breaker;
+pub mod chain;
+pub mod file;
+pub mod frame;
+pub mod pop3;
+pub mod queue;
+pub mod server;
+pub mod tls;
 pub mod verdict;
+
+pub use chain::{Accounts, BadAccounts, ChainAnswer, Pending};
+pub use file::{FileServer, FileSettings};
+pub use frame::{FrameSettings, RealmForm, Snapshot};
+pub use pop3::{Pop3Server, Pop3Settings};
+pub use server::{AccountServer, FrontDoor, Server};

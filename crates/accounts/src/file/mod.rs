@@ -1,0 +1,220 @@
+//! The local account file as an account server. What must never happen here: more hashing at once than the pool allows,
+//! an answer whose time tells which names exist, a half-read file in force.
+//!
+//! * [`format`]: a line, and the whole file, as values.
+//! * [`edit`]: `kmsgate account add`, `remove` and `list`.
+//! * [`hash`]: argon2id with bounds.
+
+pub mod edit;
+pub mod format;
+pub mod hash;
+
+use crate::server::AccountServer;
+use crate::verdict::{Account, Outage, Question, Rejection, Verdict};
+use format::AccountFile;
+use hash::Hashed;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// Longest account file taken, in bytes: about half a million accounts.
+pub const LONGEST_FILE: u64 = 64 << 20;
+
+/// What the configuration says of a file of accounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSettings {
+    /// Where it is. It is read when it is first asked, and again whenever it has changed.
+    pub path: PathBuf,
+    /// Hashes at work at once; each takes the memory that its own parameters say. At least 1; the default of
+    /// [`FileSettings::new`] is the number of processors.
+    pub threads: usize,
+}
+
+/// Names and argon2id hashes in a local file.
+pub struct FileServer {
+    shared: Arc<Shared>,
+    pool: Arc<Semaphore>,
+}
+
+struct Shared {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The last good file.
+    good: Option<Arc<AccountFile>>,
+    /// Of the file that was looked at last, good or bad.
+    stamp: Option<Stamp>,
+    /// Why the file as it is now is not in force.
+    fault: Option<String>,
+}
+
+/// Changes whenever the file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileSettings {
+    /// One hash at a time for each processor.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { path: path.into(), threads }
+    }
+}
+
+impl FileServer {
+    /// Reads nothing yet: a file that is missing or bad is an outage of this server alone.
+    #[must_use]
+    pub fn new(settings: FileSettings) -> Self {
+        let FileSettings { path, threads } = settings;
+        Self {
+            shared: Arc::new(Shared { path, state: Mutex::default() }),
+            pool: Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))),
+        }
+    }
+}
+
+impl AccountServer for FileServer {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn can_tell(&self) -> bool {
+        true
+    }
+
+    async fn ask(&self, question: &Question<'_>) -> Verdict {
+        question.progress.at("waiting for a thread that hashes");
+        // The permit goes into the thread and stays until the hash is done, also when nobody waits for it any more.
+        let Ok(permit) = Arc::clone(&self.pool).acquire_owned().await else {
+            return Verdict::Unavailable(Outage::busy("the pool of hashing threads is closed"));
+        };
+        question.progress.at("reading the account file and hashing");
+        let shared = Arc::clone(&self.shared);
+        let name = question.login.to_string();
+        let password = Zeroizing::new(question.password.expose().as_bytes().to_vec());
+        let task = tokio::task::spawn_blocking(move || {
+            let verdict = shared.verify(&name, &password);
+            drop(permit);
+            verdict
+        });
+        task.await
+            .unwrap_or_else(|_| Verdict::Unavailable(Outage::server("the hashing thread ended without an answer")))
+    }
+
+    async fn probe(&self) -> Result<String, String> {
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || {
+            let file = shared.current()?;
+            if let Some(fault) = shared.fault() {
+                return Err(format!("{fault}; what it held before is still in force"));
+            }
+            let open = File::open(&shared.path).and_then(|file| file.metadata()).map(|data| data.mode() & 0o007 != 0);
+            let warning = if open.unwrap_or(false) { "; others than its owner can reach it: chmod 0640" } else { "" };
+            Ok(format!("{}: {} accounts{warning}", shared.path.display(), file.len()))
+        });
+        task.await.unwrap_or_else(|_| Err("the reading thread ended without an answer".to_owned()))
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.shared.fault()
+    }
+}
+
+impl Shared {
+    fn verify(&self, name: &str, password: &[u8]) -> Verdict {
+        let file = match self.current() {
+            Ok(file) => file,
+            Err(why) => return Verdict::Unavailable(Outage::server(why)),
+        };
+        match file.find(name) {
+            Some(record) if record.hash.verify(password) => {
+                Verdict::Accepted(Account { name: Some(record.name.to_string()), groups: record.groups.clone() })
+            }
+            Some(_) => Verdict::Rejected(Rejection::Credentials),
+            None => {
+                // As much work as the dearest hash of the file, so that time does not tell which names it holds.
+                let dummy = file.dearest().map_or_else(Hashed::dummy, Hashed::dummy_like);
+                let _right = dummy.verify(password);
+                Verdict::NotMine
+            }
+        }
+    }
+
+    /// The accounts in force: those of the file as it is, or, if that is bad, of the last good one.
+    fn current(&self) -> Result<Arc<AccountFile>, String> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(&self.path);
+        if stamp.is_none() || stamp != state.stamp {
+            match read(&self.path) {
+                Ok((stamp, file)) => {
+                    *state = State { good: Some(Arc::new(file)), stamp: Some(stamp), fault: None };
+                }
+                Err(why) => {
+                    state.stamp = stamp;
+                    state.fault = Some(why);
+                }
+            }
+        }
+        match (&state.good, &state.fault) {
+            (Some(good), _) => Ok(Arc::clone(good)),
+            (None, fault) => Err(fault.clone().unwrap_or_else(|| "not read yet".to_owned())),
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).fault.clone()
+    }
+}
+
+/// Reads and checks the whole file; an error names the file and the line.
+fn read(path: &Path) -> Result<(Stamp, AccountFile), String> {
+    let at = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
+    let mut file = File::open(path).map_err(|why| at(&why))?;
+    let data = file.metadata().map_err(|why| at(&why))?;
+    if !data.is_file() {
+        return Err(at(&"not a file"));
+    }
+    if data.len() > LONGEST_FILE {
+        return Err(at(&"longer than 64 MiB: an SQL or LDAP server suits so many accounts"));
+    }
+    let mut text = String::new();
+    file.by_ref().take(LONGEST_FILE).read_to_string(&mut text).map_err(|why| at(&why))?;
+    let accounts = AccountFile::parse(&text).map_err(|why| at(&why))?;
+    Ok((Stamp::from(&data), accounts))
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|data| Self::from(&data))
+    }
+
+    fn from(data: &std::fs::Metadata) -> Self {
+        Self {
+            device: data.dev(),
+            inode: data.ino(),
+            length: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }
+    }
+}
+
+impl fmt::Debug for FileServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileServer").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
