@@ -1,12 +1,78 @@
 //! The configuration: one file, read once, checked whole. What must never happen here: a default that opens something,
 //! a key that is silently ignored.
+//!
+//! * [`Config::load`]: the file into a checked configuration, or everything that is wrong with it.
+//! * `read`: the one way in which a table is read; `value`: what a value may be; [`error`]: how a fault is told.
+//! * one file a section.
+
+mod account_server;
+mod accounts;
+pub mod error;
+mod forward;
+pub mod hours;
+mod ledger;
+mod load;
+mod log;
+mod node;
+mod operator;
+mod portal;
+mod quota;
+mod read;
+mod rules;
+mod service;
+mod throttle;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use hours::Hours;
+pub use load::known_keys;
+pub use portal::LANGUAGES;
+pub use value::{Secret, reason, show_duration};
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use kmsgate_core::name::{Domain, Group, Name, Person, RuleName, ServerName, ServiceName};
 use kmsgate_core::permit::Terms;
+use kmsgate_core::quota::{Counts, Period};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `[portal]`.
+    pub portal: Portal,
+    /// Every `[[account_server]]`, in the order of the file; at least one.
+    pub account_servers: Vec<AccountServer>,
+    /// `[accounts]`.
+    pub accounts: Accounts,
+    /// Every `[[service]]`, in the order of the file; at least one.
+    pub services: Vec<Service>,
+    /// Every `[[deny]]`.
+    pub denials: Vec<Deny>,
+    /// Every `[[rule]]`. Empty: the default rule.
+    pub rules: Vec<Rule>,
+    /// Every `[[bypass]]`.
+    pub bypasses: Vec<Bypass>,
+    /// `[quota]`.
+    pub quota: QuotaSettings,
+    /// `[throttle]`.
+    pub throttle: Throttle,
+    /// `[forward]`.
+    pub forward: Forward,
+    /// `[ledger]`.
+    pub ledger: LedgerSettings,
+    /// `[log]`.
+    pub log: Log,
+    /// `[operator]`.
+    pub operator: Operator,
+    /// `[node]`.
+    pub node: Node,
+}
 
 /// `[portal]`.
 #[derive(Debug, Clone)]
@@ -25,6 +91,32 @@ pub struct Portal {
     pub languages: Vec<String>,
     /// The site's own title.
     pub title: String,
+    /// What one client, and all together, may hold.
+    pub limits: PortalLimits,
+}
+
+/// What clients of the portal may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortalLimits {
+    /// Most connections at once.
+    pub connections: usize,
+    /// Most connections at once from one address (IPv6: one /64).
+    pub connections_per_address: usize,
+    /// Longest time until a request's headers are there, the TLS handshake included.
+    pub header_timeout: Duration,
+    /// Longest time until a request's body is there.
+    pub request_timeout: Duration,
+}
+
+impl Default for PortalLimits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            connections_per_address: 256,
+            header_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// `certificate` and `private_key`.
@@ -101,4 +193,254 @@ pub struct Forward {
     pub idle_timeout: Duration,
     /// Time between two health checks of a provider.
     pub health_every: Duration,
+}
+
+/// `[[account_server]]`: what all kinds have, and its kind.
+#[derive(Debug, Clone)]
+pub struct AccountServer {
+    /// Its own name.
+    pub name: ServerName,
+    /// Whose people it holds; its own name unless it says so.
+    pub domain: Domain,
+    /// Longest time for one answer.
+    pub timeout: Duration,
+    /// Most questions at once.
+    pub connections: usize,
+    /// Most that wait; then `account_server_unavailable`.
+    pub queue: usize,
+    /// The realm of its people, if sign-ins may name it.
+    pub realm: Option<Name>,
+    /// What becomes of the realm of a sign-in.
+    pub realm_form: RealmForm,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// `realm_form`: what becomes of `@realm` before the server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RealmForm {
+    /// Left out: the server is asked for `alice`.
+    Strip,
+    /// Left as it was typed.
+    Keep,
+    /// The server is asked for `alice@realm`, whether the realm was typed or not.
+    Require,
+}
+
+/// What an account server is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// `kind = "file"`: our own account file.
+    File {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// `kind = "pop3"`.
+    Pop3(Pop3),
+}
+
+/// `kind = "pop3"`.
+#[derive(Debug, Clone)]
+pub struct Pop3 {
+    /// Where it is, in the order in which they are tried; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How the way there is kept secret.
+    pub tls: ServerTls,
+}
+
+/// A server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// TLS from the first byte; otherwise STLS (unless [`ServerTls::clear`]).
+    pub tls: bool,
+    /// A name or a numeric address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// TLS towards an account server.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// `tls = "none"`: passwords go in clear.
+    pub clear: bool,
+    /// `ca`: certificates (PEM) to believe instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// `server_name`: the name that the certificate must have, if not the host's.
+    pub server_name: Option<String>,
+    /// `client_certificate` and `client_key`.
+    pub client: Option<TlsFiles>,
+}
+
+/// `[accounts]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accounts {
+    /// Asked in turn until one accepts. Default: all, in the order of the file.
+    pub order: Vec<ServerName>,
+    /// `user@realm` goes only there.
+    pub realms: Vec<(Name, Vec<ServerName>)>,
+}
+
+/// A name in a rule's `users`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserPattern {
+    /// `*`.
+    Everybody,
+    /// `campus/*`.
+    Domain(Domain),
+    /// `campus/alice`.
+    Person(Person),
+}
+
+/// `[[deny]]`: whoever is among its users or groups, or comes from its networks, is refused.
+#[derive(Debug, Clone)]
+pub struct Deny {
+    /// Its name.
+    pub name: RuleName,
+    /// These people.
+    pub users: Vec<UserPattern>,
+    /// The members of these groups.
+    pub groups: Vec<Group>,
+    /// These addresses.
+    pub networks: Vec<IpNet>,
+    /// What they are told.
+    pub message: Option<String>,
+}
+
+/// `[[rule]]`: the first that matches decides.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its name.
+    pub name: RuleName,
+    /// These people ...
+    pub users: Vec<UserPattern>,
+    /// ... and the members of these groups ...
+    pub groups: Vec<Group>,
+    /// ... for these services ...
+    pub services: Vec<ServiceName>,
+    /// ... from these addresses (empty: any) ...
+    pub networks: Vec<IpNet>,
+    /// ... at these times (empty: always).
+    pub hours: Vec<Hours>,
+    /// So often.
+    pub quota: Limits,
+}
+
+/// `quota` of a rule. No limit: unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// A day.
+    pub day: Option<u32>,
+    /// A week.
+    pub week: Option<u32>,
+    /// A month.
+    pub month: Option<u32>,
+}
+
+/// `[[bypass]]`: needs no sign-in.
+#[derive(Debug, Clone)]
+pub struct Bypass {
+    /// Its name.
+    pub name: RuleName,
+    /// From these addresses ...
+    pub networks: Vec<IpNet>,
+    /// ... to these services.
+    pub services: Vec<ServiceName>,
+}
+
+/// `[quota]`.
+#[derive(Debug, Clone)]
+pub struct QuotaSettings {
+    /// Which grants count.
+    pub counts: Counts,
+    /// How the periods run.
+    pub period: Period,
+    /// Of calendar periods and of rules' hours.
+    pub zone: TimeZone,
+}
+
+/// So many failures in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// So many; at least 1.
+    pub attempts: u32,
+    /// In so long: 1 s to 24 h.
+    pub every: Duration,
+}
+
+/// `[throttle]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttle {
+    /// For an address.
+    pub per_address: Rate,
+    /// For a name.
+    pub per_user: Rate,
+}
+
+/// `[ledger]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// How long finished grants are kept: 32 days to 10 years.
+    pub keep: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Where to.
+    pub target: LogTarget,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// A syslog socket on this machine.
+    Unix(PathBuf),
+    /// A syslog receiver: host and port, one datagram a line (RFC 5426).
+    Udp(String, u16),
+    /// A syslog receiver: host and port, octet counting (RFC 6587 section 3.4.1).
+    Tcp(String, u16),
+}
+
+/// What a line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// RFC 5424.
+    Rfc5424,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[operator]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// Where the operator's pages, counters and health are served; None: on the control socket only.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[node]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What this gateway calls itself; the machine's name unless it is said.
+    pub name: String,
+    /// Started as root, serve becomes this user.
+    pub user: Option<String>,
+    /// Where the control socket is.
+    pub run_dir: PathBuf,
+}
+
+impl Node {
+    /// The socket through which the command line talks to serve.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.run_dir.join("control.sock")
+    }
 }
