@@ -85,6 +85,18 @@ pub struct Totals {
     pub milliseconds: u64,
 }
 
+/// So many claims of a grant may be given back; the next one that fails counts as used, so that nobody probes a
+/// provider for a whole window (F07).
+pub const GIVEN_BACK_AT_MOST: u16 = 3;
+
+/// Whether a claim that ended is given back: never if the provider answered on it, and at most
+/// [`GIVEN_BACK_AT_MOST`] times a grant. `wanted` is what the forwarder saw: the provider refused, reset, timed
+/// out or closed first.
+#[must_use]
+pub fn gives_back(wanted: bool, answered: bool, given_back: u16) -> bool {
+    wanted && !answered && given_back < GIVEN_BACK_AT_MOST
+}
+
 /// The state of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

@@ -48,6 +48,12 @@ impl Name {
         Ok(Self(name.as_ref().into()))
     }
 
+    /// A name as it was stored before; the ledger's way back, nobody else's.
+    #[must_use]
+    pub fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -6,6 +6,7 @@
 //! * `sqlite`: the engine of one machine: one named writer thread, many waiting sign-ins in one transaction.
 
 pub mod records;
+pub mod sqlite;
 
 use kmsgate_core::decide::{Decide, Facts, Request};
 use kmsgate_core::grant::{GrantId, Totals};
@@ -48,7 +49,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// the future and claims not given back are fewer than its connections. Written.
     fn claim(&self, claim: Claim, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// A claimed connection ended, answered or given back. Written.
+    /// The provider's first byte passed on this claim's connection: from now on it cannot be given back. The connection does
+    /// not wait for it. Written.
+    fn answered(&self, grant: GrantId, number: u32) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// A claimed connection ended. It is given back only if it never was answered and the grant was given back fewer than
+    /// [`kmsgate_core::grant::GIVEN_BACK_AT_MOST`] claims before. Taken in every state: a connection may end after
+    /// its grant was closed. Written.
     fn claim_ended(&self, end: ClaimEnd, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// Opening or Open -> Closing(cause). `AlreadyBegun` if another door was first. Synced.
@@ -59,7 +66,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Now,
     ) -> impl Future<Output = Result<CloseBegun, LedgerError>> + Send;
 
-    /// Closing -> Closed with its totals. Written.
+    /// Closing -> Closed with its totals: the greater of what the forwarder says and what the claims' ends added up to. A
+    /// grant that is Closed already (a reservation found it past its end) keeps cause and time and takes the
+    /// totals. Written.
     fn closed(
         &self,
         id: GrantId,
@@ -95,6 +104,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// A live session by the hash of its cookie; touches it. None when idle for 30 minutes or older than 8 hours.
     fn session(&self, hash: SecretHash, now: Now) -> impl Future<Output = Result<Option<Session>, LedgerError>> + Send;
 
+    /// A browser's session on a grant that was open before ([`Reserved::Same`]). Written.
+    fn session_begin(&self, session: Session, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
     /// Ends a session.
     fn session_end(&self, hash: SecretHash) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
@@ -107,7 +119,7 @@ pub trait Ledger: Send + Sync + 'static {
         since: jiff::Timestamp,
     ) -> impl Future<Output = Result<Vec<(Name, std::net::IpAddr, jiff::Timestamp)>, LedgerError>> + Send;
 
-    /// How far this person's quota is used, per limit of `request`'s rule; see also [`Ledger::facts`].
+    /// Forgives what this person used of their quotas: none of their grants so far counts any more. Synced.
     fn quota_reset(
         &self,
         person: Person,
@@ -133,7 +145,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// A consistent copy at `path`, while running.
     fn backup(&self, path: &Path) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// Open grants of a service now, for status and limits.
+    /// Unfinished grants of a service now, for status and limits. Costs the same at any number.
     fn count_open(&self, service: ServiceName) -> impl Future<Output = Result<u64, LedgerError>> + Send;
 
     /// Whether a write would succeed now: for `readyz`.

@@ -6,7 +6,7 @@ use kmsgate_core::decide::Refusal;
 use kmsgate_core::grant::{GrantId, State, Totals, Window};
 use kmsgate_core::name::{Person, RuleName, ServerName, ServiceName};
 use kmsgate_core::random::SecretHash;
-use kmsgate_core::reason::{Cause, Reason};
+use kmsgate_core::reason::Reason;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -82,6 +82,8 @@ pub struct Claim {
     pub client: SocketAddr,
     /// The provider joined to.
     pub provider: SocketAddr,
+    /// Whether this process carries the bytes, so that the connection ends with it. The kernel's go on.
+    pub relayed: bool,
 }
 
 /// How a claimed connection ended.

@@ -1,0 +1,531 @@
+//! What is written, step by step. What must never happen here: a state that the core's transitions do not allow, or a
+//! change of a grant that the sums do not see ([`change`] is the only way).
+
+use super::events::{append, milliseconds};
+use super::fault::Fault;
+use super::read;
+use super::rows::{self, Octets, Stored, stored_count};
+use super::writer::Desk;
+use crate::records::{
+    Claim, ClaimEnd, CloseBegun, GrantRecord, LedgerError, RefusalCount, Refused, Reserved, Session, Swept, What,
+};
+use jiff::Timestamp;
+use kmsgate_core::decide::{Decide, Decision, Facts, Refusal, Request};
+use kmsgate_core::grant::{GrantId, State, Totals, Window, gives_back};
+use kmsgate_core::identity::Voucher;
+use kmsgate_core::name::Person;
+use kmsgate_core::random::SecretHash;
+use kmsgate_core::reason::Cause;
+use kmsgate_core::time::{BootId, Now};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::time::Duration;
+
+/// Operators' grants say so in front of the operator's name.
+const OPERATOR: &str = "operator:";
+const DAY: i64 = 24 * 3600 * 1000;
+
+/// Reads the facts, has `decide` decide, writes its answer.
+pub(super) fn reserve(desk: &mut Desk, request: &Request, now: Now, decide: Decide) -> Result<Reserved, Fault> {
+    let boot = desk.boot()?;
+    let conn = &desk.conn;
+    let now = rows::whole(now);
+    let mut standing = read::standing(conn, &request.permit.terms().service, request.key())?;
+    if let Some(stored) = standing.take_if(|stored| stored.over(boot, now)) {
+        end(conn, stored, Cause::Expired, now)?;
+    }
+    let facts = Facts { standing: standing.as_ref().map(read::stands), uses: read::uses(conn, request, now)? };
+    match (decide(request, &facts, now), standing) {
+        (Decision::Open, None) => Ok(Reserved::New { grant: open(conn, request, boot, now)?, replaced: None }),
+        (Decision::Replace(id), Some(stored)) if stored.record.id == id => {
+            end(conn, stored, Cause::Used, now)?;
+            Ok(Reserved::New { grant: open(conn, request, boot, now)?, replaced: Some(id) })
+        }
+        (Decision::Same(id), Some(stored)) if stored.record.id == id => {
+            conn.prepare_cached("UPDATE grants SET token = ?2 WHERE id = ?1")?
+                .execute(params![id.to_bytes(), request.token.0])?;
+            let record = stored.record;
+            if !matches!(request.permit.identity().voucher(), Voucher::Operator { .. }) {
+                accept(conn, &record.person, request.permit.source().ip(), now)?;
+            }
+            append(conn, now.utc, &What::Renewed(record.clone()))?;
+            Ok(Reserved::Same(record))
+        }
+        (Decision::Refuse(refusal), _) => {
+            refused(conn, &refusal_of(request, &refusal), now)?;
+            Ok(Reserved::Refused(refusal))
+        }
+        (decision, _) => {
+            Err(LedgerError::State(format!("{decision:?} does not fit the grant that stands there")).into())
+        }
+    }
+}
+
+fn open(conn: &Connection, request: &Request, boot: BootId, now: Now) -> Result<GrantRecord, Fault> {
+    let permit = &request.permit;
+    let (identity, terms, key) = (permit.identity(), permit.terms(), request.key());
+    let (voucher, note) = match identity.voucher() {
+        Voucher::Server(server) => (server.as_str().to_owned(), None),
+        Voucher::Operator { operator, reason } => (format!("{OPERATOR}{operator}"), Some(reason.clone())),
+    };
+    let window = Window::from(now, terms.window);
+    let record = GrantRecord {
+        id: request.id,
+        person: identity.person().clone(),
+        voucher,
+        note,
+        source: permit.source(),
+        key,
+        service: terms.service.clone(),
+        rule: permit.rule().clone(),
+        window: Window { ends_at: rows::moment(window.ends_at.as_millisecond()), ..window },
+        state: State::Opening,
+        closed_at: None,
+        connections: terms.connections,
+        claims: 0,
+        given_back: 0,
+        alive: 0,
+        close_when_used: terms.close_when_used,
+        provider: None,
+        totals: Totals::default(),
+        shared: read::shared(conn, key, identity.person(), now)?,
+    };
+    let stored = Stored { record, boot, reached_open: false };
+    rows::insert_grant(conn, &stored, request.token)?;
+    count_unfinished(conn, &stored, 1)?;
+    Ok(stored.record)
+}
+
+fn refusal_of(request: &Request, refusal: &Refusal) -> Refused {
+    let permit = &request.permit;
+    Refused {
+        person: permit.identity().person().clone(),
+        server: match permit.identity().voucher() {
+            Voucher::Server(server) => Some(server.clone()),
+            Voucher::Operator { .. } => None,
+        },
+        source: permit.source(),
+        service: permit.terms().service.clone(),
+        reason: refusal.reason,
+        rule: refusal.rule.clone().or_else(|| Some(permit.rule().clone())),
+    }
+}
+
+/// Opening -> Open.
+pub(super) fn opened(desk: &mut Desk, id: GrantId, session: Option<&Session>, now: Now) -> Result<GrantRecord, Fault> {
+    let conn = &desk.conn;
+    let now = rows::whole(now);
+    let before = existing(conn, id)?;
+    let state = before.record.state.opened().map_err(|error| LedgerError::State(error.to_string()))?;
+    let mut after = Stored { reached_open: true, ..before.clone() };
+    after.record.state = state;
+    change(conn, &before, &after)?;
+    if !after.record.voucher.starts_with(OPERATOR) {
+        accept(conn, &after.record.person, after.record.source.ip(), now)?;
+    }
+    if let Some(session) = session {
+        session_begin(conn, session, now)?;
+    }
+    append(conn, now.utc, &What::Granted(after.record.clone()))?;
+    Ok(after.record)
+}
+
+/// A claim is taken.
+pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Fault> {
+    let boot = desk.boot()?;
+    let conn = &desk.conn;
+    let now = rows::whole(now);
+    let before = existing(conn, claim.grant)?;
+    let record = &before.record;
+    if record.state != State::Open {
+        return Err(LedgerError::State(format!("a grant that is {} gives no claim", record.state.as_str())).into());
+    }
+    if before.over(boot, now) || record.claims >= record.connections {
+        return Err(LedgerError::Spent.into());
+    }
+    let taken = conn
+        .prepare_cached(
+            "INSERT INTO claims (grant_id, number, client, provider, relayed, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            claim.grant.to_bytes(),
+            claim.number,
+            claim.client.to_string(),
+            claim.provider.to_string(),
+            claim.relayed,
+            now.utc.as_millisecond(),
+        ])?;
+    if taken == 0 {
+        return Err(LedgerError::State(format!("claim {} of the grant was taken before", claim.number)).into());
+    }
+    let mut after = before.clone();
+    after.record.claims = after.record.claims.saturating_add(1);
+    after.record.alive = after.record.alive.saturating_add(1);
+    after.record.totals.claims = u32::from(after.record.claims);
+    after.record.provider = Some(claim.provider);
+    change(conn, &before, &after)?;
+    append(conn, now.utc, &What::Claimed(after.record, claim.clone()))
+}
+
+/// The provider's first byte passed.
+pub(super) fn answered(conn: &Connection, grant: GrantId, number: u32) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached("UPDATE claims SET answered = 1 WHERE grant_id = ?1 AND number = ?2")?
+        .execute(params![grant.to_bytes(), number])?;
+    if changed == 0 { Err(LedgerError::Missing.into()) } else { Ok(()) }
+}
+
+/// A claimed connection ended.
+pub(super) fn claim_ended(conn: &Connection, end: &ClaimEnd, now: Now) -> Result<(), Fault> {
+    let now = rows::whole(now);
+    let before = existing(conn, end.grant)?;
+    let (was_answered, ended): (bool, bool) = conn
+        .prepare_cached("SELECT answered, ended_at IS NOT NULL FROM claims WHERE grant_id = ?1 AND number = ?2")?
+        .query_row(params![end.grant.to_bytes(), end.number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .ok_or(LedgerError::Missing)?;
+    if ended {
+        return Err(LedgerError::State(format!("claim {} of the grant has ended before", end.number)).into());
+    }
+    let answered = was_answered || end.answered;
+    let given_back = gives_back(end.given_back, answered, before.record.given_back);
+    conn.prepare_cached(
+        "UPDATE claims SET answered = ?3, given_back = ?4, ended_at = ?5 WHERE grant_id = ?1 AND number = ?2",
+    )?
+    .execute(params![end.grant.to_bytes(), end.number, answered, given_back, now.utc.as_millisecond()])?;
+    let mut after = before.clone();
+    let record = &mut after.record;
+    record.alive = record.alive.saturating_sub(1);
+    if given_back {
+        record.claims = record.claims.saturating_sub(1);
+        record.given_back = record.given_back.saturating_add(1);
+    }
+    let totals = &mut record.totals;
+    totals.claims = u32::from(record.claims);
+    totals.given_back = u32::from(record.given_back);
+    totals.bytes_in = totals.bytes_in.saturating_add(end.bytes_in);
+    totals.bytes_out = totals.bytes_out.saturating_add(end.bytes_out);
+    totals.milliseconds = totals.milliseconds.saturating_add(milliseconds(end.lasted));
+    if let State::Closed(_, known) = &mut record.state {
+        *known = *totals;
+    }
+    change(conn, &before, &after)?;
+    append(conn, now.utc, &What::Ended(after.record, ClaimEnd { answered, given_back, ..end.clone() }))
+}
+
+/// Opening or Open -> Closing.
+pub(super) fn closing(conn: &Connection, id: GrantId, cause: Cause) -> Result<CloseBegun, Fault> {
+    let before = existing(conn, id)?;
+    let Ok(state) = before.record.state.closing(cause) else {
+        return Ok(CloseBegun::AlreadyBegun(before.record));
+    };
+    let mut after = before.clone();
+    after.record.state = state;
+    change(conn, &before, &after)?;
+    Ok(CloseBegun::Begun(after.record))
+}
+
+/// Closing -> Closed.
+pub(super) fn closed(conn: &Connection, id: GrantId, totals: Totals, now: Now) -> Result<GrantRecord, Fault> {
+    let now = rows::whole(now);
+    let before = existing(conn, id)?;
+    let mut after = before.clone();
+    take_totals(&mut after.record, totals);
+    if let State::Closed(_, known) = &mut after.record.state {
+        *known = after.record.totals;
+        change(conn, &before, &after)?;
+        return Ok(after.record);
+    }
+    let known = after.record.totals;
+    after.record.state = before.record.state.closed(known).map_err(|error| LedgerError::State(error.to_string()))?;
+    finish(conn, &before, after, now)
+}
+
+/// The greater of each: a forwarder that was restarted does not know what passed before, the ledger not yet what just ended.
+fn take_totals(record: &mut GrantRecord, totals: Totals) {
+    let known = &mut record.totals;
+    known.claims = known.claims.max(totals.claims.min(u32::from(u16::MAX)));
+    known.given_back = known.given_back.max(totals.given_back.min(u32::from(u16::MAX)));
+    known.bytes_in = known.bytes_in.max(totals.bytes_in);
+    known.bytes_out = known.bytes_out.max(totals.bytes_out);
+    known.milliseconds = known.milliseconds.max(totals.milliseconds);
+    record.claims = u16::try_from(known.claims).unwrap_or(u16::MAX);
+    record.given_back = u16::try_from(known.given_back).unwrap_or(u16::MAX);
+}
+
+/// Closes in one step, without asking the forwarder: for a grant past its end, a spent one, one of another boot. A close that
+/// had begun keeps its cause.
+fn end(conn: &Connection, before: Stored, cause: Cause, now: Now) -> Result<GrantRecord, Fault> {
+    let mut after = before.clone();
+    let begun = after.record.state.closing(cause).unwrap_or(after.record.state);
+    after.record.state = begun.closed(after.record.totals).map_err(|error| LedgerError::State(error.to_string()))?;
+    finish(conn, &before, after, now)
+}
+
+fn finish(conn: &Connection, before: &Stored, mut after: Stored, now: Now) -> Result<GrantRecord, Fault> {
+    let ends_at = after.record.window.ends_at;
+    after.record.closed_at = Some(match after.record.state {
+        State::Closed(Cause::Expired, _) => ends_at,
+        // Nothing is open after its end, whenever that was noticed.
+        State::Closed(Cause::Swept, _) => now.utc.min(ends_at),
+        _ => now.utc,
+    });
+    change(conn, before, &after)?;
+    append(conn, now.utc, &What::Closed(after.record.clone()))?;
+    Ok(after.record)
+}
+
+/// At start: see [`crate::Ledger::recover`].
+pub(super) fn recover(desk: &mut Desk, boot: BootId, now: Now) -> Result<Swept, Fault> {
+    let conn = &desk.conn;
+    let now = rows::whole(now);
+    end_claims(conn, boot, now)?;
+    let mut found = Swept::default();
+    for stored in read::unfinished(conn)? {
+        match stored.record.state {
+            _ if stored.boot != boot => found.swept.push(end(conn, stored, Cause::Swept, now)?),
+            State::Opening => found.swept.push(end(conn, stored, Cause::Swept, now)?),
+            State::Closing(_) => found.finish.push(stored.record),
+            _ if stored.over(boot, now) => found.expired.push(stored.record),
+            _ => found.adopt.push(stored.record),
+        }
+    }
+    desk.recovered(boot);
+    Ok(found)
+}
+
+/// Connections that the last process held, and all of another boot, are no more.
+fn end_claims(conn: &Connection, boot: BootId, now: Now) -> Result<(), Fault> {
+    let ended: Vec<(GrantId, u32)> = conn
+        .prepare_cached(
+            "SELECT c.grant_id, c.number FROM claims c JOIN grants g ON g.id = c.grant_id \
+             WHERE c.ended_at IS NULL AND (c.relayed = 1 OR g.boot <> ?1)",
+        )?
+        .query_map([boot.0], |row| Ok((GrantId::from_bytes(row.get(0)?), row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (grant, number) in ended {
+        let end = ClaimEnd {
+            grant,
+            number,
+            given_back: true,
+            answered: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            lasted: Duration::ZERO,
+        };
+        claim_ended(conn, &end, now)?;
+    }
+    Ok(())
+}
+
+/// A sign-in refused after an identity was proved.
+pub(super) fn refused(conn: &Connection, refused: &Refused, now: Now) -> Result<(), Fault> {
+    let at = rows::whole(now).utc;
+    conn.prepare_cached(
+        "INSERT INTO refusals (at, domain, name, source, service, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        at.as_millisecond(),
+        refused.person.domain.as_str(),
+        refused.person.name.as_str(),
+        Octets::of(refused.source.ip()),
+        refused.service.as_str(),
+        refused.reason.as_str(),
+    ])?;
+    let sums = Sums { refused: 1, ..Sums::default() };
+    add(conn, at, Axis::Service, refused.service.as_str(), sums)?;
+    add(conn, at, Axis::Reason, refused.reason.as_str(), sums)?;
+    append(conn, at, &What::Refused(refused.clone()))
+}
+
+/// Refusals before an identity was proved.
+pub(super) fn refusals_counted(conn: &Connection, counts: &[RefusalCount]) -> Result<(), Fault> {
+    for count in counts {
+        conn.prepare_cached(
+            "INSERT INTO refusal_counts (minute, reason, prefix, count) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        )?
+        .execute(params![
+            count.minute.as_millisecond(),
+            count.reason.as_str(),
+            Octets::of(count.prefix),
+            stored_count(count.count)
+        ])?;
+        let sums = Sums { refused: stored_count(count.count), ..Sums::default() };
+        add(conn, count.minute, Axis::Service, "", sums)?;
+        add(conn, count.minute, Axis::Reason, count.reason.as_str(), sums)?;
+    }
+    Ok(())
+}
+
+fn accept(conn: &Connection, person: &Person, source: std::net::IpAddr, now: Now) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO accepted (name, prefix, domain, at) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+    )?
+    .execute(params![
+        person.name.as_str(),
+        Octets::of(read::prefix(source)),
+        person.domain.as_str(),
+        now.utc.as_millisecond()
+    ])?;
+    Ok(())
+}
+
+/// A browser's session.
+pub(super) fn session_begin(conn: &Connection, session: &Session, now: Now) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM sessions WHERE since <= ?1")?.execute([read::oldest_session(now)])?;
+    conn.prepare_cached(
+        "INSERT INTO sessions (hash, domain, name, grant_id, since, seen, form_token) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        session.hash.0,
+        session.person.domain.as_str(),
+        session.person.name.as_str(),
+        session.grant.to_bytes(),
+        session.since.as_millisecond(),
+        now.utc.as_millisecond(),
+        session.form_token.0,
+    ])?;
+    Ok(())
+}
+
+/// The session was used.
+pub(super) fn session_touch(conn: &Connection, hash: SecretHash, now: Now) -> Result<(), Fault> {
+    conn.prepare_cached("UPDATE sessions SET seen = ?2 WHERE hash = ?1")?
+        .execute(params![hash.0, now.utc.as_millisecond()])?;
+    Ok(())
+}
+
+/// The session is over.
+pub(super) fn session_end(conn: &Connection, hash: SecretHash) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM sessions WHERE hash = ?1")?.execute([hash.0])?;
+    Ok(())
+}
+
+/// An operator forgives what was used. The grants themselves are marked, so that it holds whatever the clock does.
+pub(super) fn quota_reset(conn: &Connection, person: &Person, operator: &str, now: Now) -> Result<(), Fault> {
+    conn.prepare_cached("UPDATE grants SET forgiven = 1 WHERE domain = ?1 AND name = ?2 AND forgiven = 0")?
+        .execute(params![person.domain.as_str(), person.name.as_str()])?;
+    let what = What::QuotaReset { person: person.clone(), operator: operator.to_owned() };
+    append(conn, rows::whole(now).utc, &what)
+}
+
+/// Moves a reader of events.
+pub(super) fn set_cursor(conn: &Connection, reader: &str, cursor: u64) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO cursors (reader, number) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET number = excluded.number",
+    )?
+    .execute(params![reader, stored_count(cursor)])?;
+    Ok(())
+}
+
+/// A write that changes nothing anybody reads.
+pub(super) fn pulse(conn: &Connection) -> Result<(), Fault> {
+    conn.prepare_cached("UPDATE pulse SET beat = beat + 1")?.execute(())?;
+    Ok(())
+}
+
+fn existing(conn: &Connection, id: GrantId) -> Result<Stored, Fault> {
+    read::grant(conn, id)?.ok_or_else(|| LedgerError::Missing.into())
+}
+
+/// The only way in which a grant that is written changes: the row and every sum in the same step.
+fn change(conn: &Connection, before: &Stored, after: &Stored) -> Result<(), Fault> {
+    let finishes = before.record.state.unfinished() && !after.record.state.unfinished();
+    rows::update_grant(conn, after, finishes)?;
+    if finishes {
+        count_unfinished(conn, after, -1)?;
+    }
+    let at = after.record.window.opened_at;
+    add(conn, at, Axis::Service, after.record.service.as_str(), Sums::of(after).minus(Sums::of(before)))?;
+    if let State::Closed(cause, _) = after.record.state {
+        let known = if finishes { Sums::default() } else { Sums::closed(before) };
+        add(conn, at, Axis::Reason, cause.as_str(), Sums::closed(after).minus(known))?;
+    }
+    Ok(())
+}
+
+fn count_unfinished(conn: &Connection, stored: &Stored, by: i64) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO unfinished (service, grants) VALUES (?1, ?2) \
+         ON CONFLICT DO UPDATE SET grants = grants + excluded.grants",
+    )?
+    .execute(params![stored.record.service.as_str(), by])?;
+    Ok(())
+}
+
+/// By what a day's sums are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Axis {
+    Service = 0,
+    Reason = 1,
+}
+
+/// What is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Sums {
+    grants: i64,
+    used: i64,
+    connections: i64,
+    refused: i64,
+    bytes_in: i64,
+    bytes_out: i64,
+}
+
+impl Sums {
+    /// What a grant adds to its service.
+    fn of(stored: &Stored) -> Self {
+        let record = &stored.record;
+        Self {
+            grants: i64::from(stored.reached_open),
+            used: i64::from(record.claims > 0),
+            connections: i64::from(record.claims),
+            refused: 0,
+            bytes_in: stored_count(record.totals.bytes_in),
+            bytes_out: stored_count(record.totals.bytes_out),
+        }
+    }
+
+    /// What it adds to its cause: one, even if it was never open.
+    fn closed(stored: &Stored) -> Self {
+        Self { grants: 1, ..Self::of(stored) }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            grants: self.grants - other.grants,
+            used: self.used - other.used,
+            connections: self.connections - other.connections,
+            refused: self.refused - other.refused,
+            bytes_in: self.bytes_in - other.bytes_in,
+            bytes_out: self.bytes_out - other.bytes_out,
+        }
+    }
+}
+
+fn add(conn: &Connection, at: Timestamp, axis: Axis, label: &str, sums: Sums) -> Result<(), Fault> {
+    if sums == Sums::default() {
+        return Ok(());
+    }
+    conn.prepare_cached(
+        "INSERT INTO daily (day, axis, label, grants, used, connections, refused, bytes_in, bytes_out) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET grants = grants + excluded.grants, \
+         used = used + excluded.used, connections = connections + excluded.connections, \
+         refused = refused + excluded.refused, bytes_in = bytes_in + excluded.bytes_in, \
+         bytes_out = bytes_out + excluded.bytes_out",
+    )?
+    .execute(params![
+        at.as_millisecond().div_euclid(DAY),
+        axis as i64,
+        label,
+        sums.grants,
+        sums.used,
+        sums.connections,
+        sums.refused,
+        sums.bytes_in,
+        sums.bytes_out,
+    ])?;
+    Ok(())
+}
