@@ -2,9 +2,11 @@
 //! what it says.
 //!
 //! * [`records`]: what goes in and comes out.
-//! * [`Ledger`]: what every engine can do; `conformance` (feature `conformance`) is the suite that every engine passes.
+//! * [`Ledger`]: what every engine can do; `conformance` (tests only) is the suite that every engine passes unchanged.
 //! * `sqlite`: the engine of one machine: one named writer thread, many waiting sign-ins in one transaction.
 
+#[cfg(test)]
+mod conformance;
 pub mod records;
 pub mod sqlite;
 

@@ -1,0 +1,45 @@
+//! What only this engine promises, and the suite of every engine.
+
+use super::Sqlite;
+use crate::conformance::{Store, suite};
+use std::path::PathBuf;
+
+/// A file of its own.
+pub(super) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+}
+
+impl Store for Place {
+    type Engine = Sqlite;
+
+    fn empty() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    async fn open(&self) -> Sqlite {
+        Sqlite::open(&self.path()).unwrap()
+    }
+}
+
+suite!(Place:
+    a_grant_lives_once,
+    p4_one_grant_a_key_and_service,
+    a_spent_grant_is_replaced,
+    a_refused_job_leaves_nothing,
+    p1_claims_are_exact,
+    p4_a_quota_cannot_be_raced,
+    p4_two_people_at_once_from_one_address,
+    a_quota_counts_what_came_of_it,
+    p5_the_cut_points,
+    an_operators_grant_says_so,
+    sessions_and_tokens_end,
+    grants_are_listed,
+    events_and_reports_agree,
+    prune_takes_the_old_only,
+);
