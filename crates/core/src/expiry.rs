@@ -67,3 +67,61 @@ impl<K: Ord + Copy> Default for Expiry<K> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn p2_the_earliest_deadline_is_the_timer_and_what_has_passed_comes_out_in_order() {
+        let mut queue = Expiry::new();
+        assert_eq!(queue.poll_timeout(), None);
+        for (key, deadline) in [("c", 30), ("a", 10), ("b", 10), ("d", 40)] {
+            queue.insert(key, BootTime(deadline));
+        }
+        assert_eq!(queue.poll_timeout(), Some(BootTime(10)));
+        assert_eq!(queue.handle_timeout(BootTime(9)), [""; 0]);
+        assert_eq!(queue.handle_timeout(BootTime(30)), ["a", "b", "c"]);
+        assert_eq!(queue.poll_timeout(), Some(BootTime(40)));
+        assert!(queue.remove("d", BootTime(40)));
+        assert!(!queue.remove("d", BootTime(40)));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn p2_a_deadline_cannot_be_put_off() {
+        let mut queue = Expiry::new();
+        queue.insert("a", BootTime(10));
+        queue.insert("a", BootTime(20));
+        assert_eq!(queue.handle_timeout(BootTime(10)), ["a"]);
+    }
+
+    proptest! {
+        #[test]
+        fn p2_every_key_comes_out_once_at_its_deadline(
+            deadlines in proptest::collection::vec(0_u64..50, 0..60),
+            steps in proptest::collection::vec(0_u64..20, 0..20),
+        ) {
+            let mut queue = Expiry::new();
+            for (key, deadline) in deadlines.iter().enumerate() {
+                queue.insert(key, BootTime(*deadline));
+            }
+            let (mut now, mut out) = (0, Vec::new());
+            for step in steps {
+                let before = now;
+                now += step;
+                for key in queue.handle_timeout(BootTime(now)) {
+                    prop_assert!(deadlines[key] <= now && (deadlines[key] > before || before == 0));
+                    out.push(key);
+                }
+                prop_assert!(queue.poll_timeout().is_none_or(|next| next > BootTime(now)));
+            }
+            let mut distinct = out.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            prop_assert_eq!(distinct.len(), out.len());
+            prop_assert_eq!(out.len() + queue.len(), deadlines.len());
+        }
+    }
+}

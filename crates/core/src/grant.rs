@@ -186,3 +186,109 @@ impl fmt::Display for NoSuchTransition {
 }
 
 impl std::error::Error for NoSuchTransition {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TOTALS: Totals = Totals { claims: 1, given_back: 0, bytes_in: 268, bytes_out: 260, milliseconds: 3100 };
+    const STATES: [State; 4] =
+        [State::Opening, State::Open, State::Closing(Cause::Used), State::Closed(Cause::Used, TOTALS)];
+
+    /// What a state becomes by each of the transitions; a dash where it has none.
+    fn becomes(from: State) -> [&'static str; 3] {
+        let name = |after: Result<State, NoSuchTransition>| after.map_or("-", State::as_str);
+        [name(from.opened()), name(from.closing(Cause::Revoked)), name(from.closed(TOTALS))]
+    }
+
+    #[test]
+    fn a_grant_goes_one_way_only() {
+        let [opening, open, closing, closed] = STATES.map(becomes);
+        assert_eq!(opening, ["open", "closing", "-"]);
+        assert_eq!(open, ["-", "closing", "-"]);
+        assert_eq!(closing, ["-", "-", "closed"]);
+        assert_eq!(closed, ["-", "-", "-"]);
+    }
+
+    #[test]
+    fn a_refused_transition_says_from_what_to_what() {
+        let why = State::Closing(Cause::Used).opened().map_err(|why| why.to_string());
+        assert_eq!(why, Err("a grant that is closing cannot become open".to_owned()));
+        let why = State::Opening.closed(TOTALS).map_err(|why| why.to_string());
+        assert_eq!(why, Err("a grant that is opening cannot become closed".to_owned()));
+    }
+
+    #[test]
+    fn only_a_closed_grant_is_finished() {
+        assert_eq!(STATES.map(State::unfinished), [true, true, true, false]);
+    }
+
+    #[test]
+    fn a_window_ends_on_both_clocks_and_neither_overflows() {
+        let now = Now { utc: Timestamp::UNIX_EPOCH, boot: BootTime(5) };
+        let window = Window::from(now, std::time::Duration::from_secs(200));
+        assert_eq!(window.opened_at, now.utc);
+        assert_eq!(window.ends_at, Timestamp::from_second(200).expect("a moment"));
+        assert_eq!(window.deadline, BootTime(200_005));
+        let last = Now { utc: Timestamp::MAX, boot: BootTime(u64::MAX) };
+        let window = Window::from(last, std::time::Duration::from_secs(200));
+        assert_eq!((window.ends_at, window.deadline), (last.utc, last.boot));
+    }
+
+    #[test]
+    fn a_grant_has_one_name_in_bytes_and_in_text() {
+        let at = Timestamp::from_millisecond(1_700_000_000_000).expect("a moment");
+        let id = GrantId::new(at, Entropy([0xff; 10]));
+        assert_eq!(GrantId::from_bytes(id.to_bytes()), id);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().len(), 26);
+        assert!(id < GrantId::new(at + std::time::Duration::from_millis(1), Entropy([0; 10])), "ordered by time");
+        assert_eq!("no grant".parse::<GrantId>(), Err(NotAGrantId));
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Try {
+        Open,
+        Close(Cause),
+        Closed(u32),
+    }
+
+    fn tries() -> impl Strategy<Value = Vec<Try>> {
+        let one = prop_oneof![
+            Just(Try::Open),
+            proptest::sample::select(Cause::ALL).prop_map(Try::Close),
+            any::<u32>().prop_map(Try::Closed),
+        ];
+        proptest::collection::vec(one, 0..24)
+    }
+
+    proptest! {
+        #[test]
+        fn a_closed_grant_stays_closed_with_its_first_cause_and_totals(tries in tries()) {
+            let mut state = State::Opening;
+            let mut first: Option<Cause> = None;
+            let mut end: Option<State> = None;
+            for one in tries {
+                let after = match one {
+                    Try::Open => state.opened(),
+                    Try::Close(cause) => state.closing(cause),
+                    Try::Closed(claims) => state.closed(Totals { claims, ..Totals::default() }),
+                };
+                if let Ok(after) = after {
+                    prop_assert!(end.is_none(), "{end:?} became {after:?}");
+                    if let (Try::Close(cause), None) = (one, first) {
+                        first = Some(cause);
+                    }
+                    state = after;
+                }
+                if let State::Closing(cause) | State::Closed(cause, _) = state {
+                    prop_assert_eq!(Some(cause), first);
+                }
+                if !state.unfinished() {
+                    prop_assert_eq!(*end.get_or_insert(state), state);
+                }
+            }
+        }
+    }
+}
