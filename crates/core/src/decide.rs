@@ -1,5 +1,6 @@
-//! The pure decision of a reservation. The ledger reads the [`Facts`] and writes the [`Decision`] in one transaction, so
-//! neither a quota nor an address can be raced (P4, F12, F13).
+//! The pure decision of a reservation. What must never happen here: a grant over an exhausted quota or in another person's
+//! window. The ledger reads the [`Facts`] and writes the [`Decision`] in one transaction, so neither a quota nor an address
+//! can be raced (P4, F12, F13).
 
 use crate::address::AddressKey;
 use crate::grant::GrantId;

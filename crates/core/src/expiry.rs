@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 /// Keys with their deadlines, the earliest first. One timer serves them all.
 ///
-/// With a [`crate::grant::GrantId`] an entry is 24 bytes; with the slack of the tree it takes some 30 to 55 bytes, the more
-/// the more evenly deadlines arrive in their order.
+/// A million of [`crate::grant::GrantId`] take 39 bytes each if their deadlines come in any order, 50 if they come in
+/// rising order; 24 of them are the entry itself.
 #[derive(Debug, Clone)]
 pub struct Expiry<K> {
     queue: BTreeSet<(BootTime, K)>,

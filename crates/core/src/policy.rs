@@ -348,3 +348,6 @@ impl fmt::Display for Step<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@
 
 mod known;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::address::Source;
 use crate::decide::Refusal;

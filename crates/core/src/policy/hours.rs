@@ -1,7 +1,7 @@
 //! At which hours a rule holds. What must never happen here: a time read in another zone than the configured one.
 
 use jiff::civil::{DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 use std::fmt;
 use std::time::Duration;
@@ -72,10 +72,20 @@ impl Hours {
         self.times
             .iter()
             .flat_map(|times| (0..=7_i64).filter_map(|ahead| times.start_on(wall, ahead)))
-            .filter_map(|start| start.to_zoned(self.zone.clone()).ok())
-            .filter_map(|start| Duration::try_from(now.duration_until(start.timestamp())).ok())
+            .filter_map(|start| self.moment(start))
+            .filter_map(|start| Duration::try_from(now.duration_until(start)).ok())
             .filter(|wait| !wait.is_zero())
             .min()
+    }
+
+    /// When the wall first shows this time or, where the clocks skip it, a later one.
+    fn moment(&self, wall: DateTime) -> Option<Timestamp> {
+        let ambiguous = self.zone.to_ambiguous_timestamp(wall);
+        if matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. }) {
+            let before = ambiguous.earlier().ok()?;
+            return self.zone.following(before).next().map(|change| change.timestamp());
+        }
+        ambiguous.compatible().ok()
     }
 }
 
@@ -185,3 +195,85 @@ impl fmt::Display for NotHours {
 }
 
 impl std::error::Error for NotHours {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BERLIN: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
+
+    fn hours(entries: &str) -> Result<Hours, NotHours> {
+        let entries = entries.split(';').map(str::trim).filter(|entry| !entry.is_empty());
+        Hours::parse(entries, TimeZone::posix(BERLIN).expect("a zone"))
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a moment")
+    }
+
+    /// entries, moment => seconds until they hold; 0: they do.
+    macro_rules! hold {
+        ($($name:ident: $entries:literal, $now:literal => $wait:expr;)+) => {
+            $(#[test]
+            fn $name() {
+                let hours = hours($entries).expect("hours");
+                let wait = hours.begin_in(at($now)).expect("they hold some time");
+                assert_eq!(wait.as_secs(), $wait);
+                assert_eq!(hours.hold(at($now)), wait.is_zero());
+            })+
+        };
+    }
+
+    hold! {
+        first_minute: "mon-fri 08:00-18:00", "2026-08-13T06:00:00Z" => 0;
+        last_second: "mon-fri 08:00-18:00", "2026-08-13T15:59:59Z" => 0;
+        the_end_is_outside: "mon-fri 08:00-18:00", "2026-08-13T16:00:00Z" => 14 * 3600;
+        before_them: "mon-fri 08:00-18:00", "2026-08-13T05:59:00Z" => 60;
+        at_the_weekend: "mon-fri 08:00-18:00", "2026-08-15T10:00:00Z" => 44 * 3600;
+        several_entries: "mon-fri 08:00-18:00; sat 10:00-16:00", "2026-08-15T10:00:00Z" => 0;
+        single_days: "tue,thu 08:00-18:00", "2026-08-14T10:00:00Z" => (4 * 24 - 4) * 3600;
+        only_on_this_day_and_over: "thu 08:00-09:00", "2026-08-13T07:00:00Z" => (7 * 24 - 1) * 3600;
+        a_range_over_sunday: "sat-mon 08:00-18:00", "2026-08-16T10:00:00Z" => 0;
+        every_day: "08:00-18:00", "2026-08-16T10:00:00Z" => 0;
+        a_whole_day: "sun 00:00-24:00", "2026-08-16T21:59:59Z" => 0;
+        over_midnight_before_it: "fri 22:00-06:00", "2026-08-14T20:00:00Z" => 0;
+        over_midnight_after_it: "fri 22:00-06:00", "2026-08-15T03:59:59Z" => 0;
+        over_midnight_is_the_first_days: "fri 22:00-06:00", "2026-08-14T03:00:00Z" => 17 * 3600;
+        over_midnight_from_sunday: "sun 22:00-06:00", "2026-08-17T03:00:00Z" => 0;
+        the_wall_clock_in_winter: "08:00-18:00", "2026-12-01T06:59:00Z" => 60;
+        the_night_of_23_hours: "sun 08:00-18:00", "2026-03-28T23:00:00Z" => 7 * 3600;
+        the_night_of_25_hours: "sun 08:00-18:00", "2026-10-24T22:00:00Z" => 9 * 3600;
+        an_hour_that_the_clocks_skip: "sun 02:30-04:00", "2026-03-29T00:59:00Z" => 60;
+    }
+
+    #[test]
+    fn hours_print_as_they_are_read() {
+        for entries in ["mon,tue,wed 08:00-18:00", "22:00-06:00", "sat 10:00-16:00; sun 00:00-24:00", "fri 22:00-00:00"]
+        {
+            let read = hours(entries).expect("hours");
+            let printed = read.to_string();
+            assert_eq!(hours(&printed), Ok(read), "{entries} {printed}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_hours_says_which_part() {
+        for (entries, why) in [
+            ("", NotHours::None),
+            ("mon-fri", NotHours::Time("mon".into())),
+            ("mon - fri 08:00-18:00", NotHours::Form("mon - fri 08:00-18:00".into())),
+            ("08:00", NotHours::Form("08:00".into())),
+            ("monday 08:00-18:00", NotHours::Day("monday".into())),
+            ("mon-fry 08:00-18:00", NotHours::Day("fry".into())),
+            ("mon, 08:00-18:00", NotHours::Day(String::new())),
+            ("8-18", NotHours::Time("8".into())),
+            ("08:00-18:60", NotHours::Time("18:60".into())),
+            ("08:00-24:01", NotHours::Time("24:01".into())),
+            ("08:00-+9:00", NotHours::Time("+9:00".into())),
+            ("24:00-08:00", NotHours::Time("24:00 as a start".into())),
+            ("08:00-08:00", NotHours::Empty("08:00-08:00".into())),
+        ] {
+            assert_eq!(hours(entries), Err(why), "{entries:?}");
+        }
+    }
+}
