@@ -43,8 +43,8 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const DAY: u16 = 24 * 60;
 
 impl Hours {
-    /// Reads entries of the form `days start-end`; without days, every day. Days are `mon` to `sun`, a range `mon-fri`, or
-    /// several with commas. Times are `HH:MM`; the end may be `24:00`, and an end before the start is on the next day.
+    /// Reads entries of the form `days start-end`; without days or with `daily`, every day. Days are `mon` to `sun`, a
+    /// range `mon-fri`, or several with commas. Times are `HH:MM`; the end may be `24:00`, and an end before the start is on the next day.
     ///
     /// # Errors
     /// [`NotHours`] names the part that cannot be read.
@@ -127,6 +127,9 @@ impl Times {
 }
 
 fn parse_days(text: &str) -> Result<[bool; 7], NotHours> {
+    if text.eq_ignore_ascii_case("daily") {
+        return Ok([true; 7]);
+    }
     let mut days = [false; 7];
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -185,7 +188,7 @@ impl fmt::Display for NotHours {
         match self {
             Self::None => f.write_str("hours are given but empty; leave the key out where a rule always holds"),
             Self::Form(entry) => write!(f, "{entry:?} is not of the form \"mon-fri 08:00-18:00\""),
-            Self::Day(day) => write!(f, "{day:?} is no day; days are mon tue wed thu fri sat sun"),
+            Self::Day(day) => write!(f, "{day:?} is no day; days are mon tue wed thu fri sat sun, or daily"),
             Self::Time(time) => write!(f, "{time:?} is no time of day; times are 00:00 to 23:59, an end up to 24:00"),
             Self::Empty(entry) => {
                 write!(f, "{entry:?} begins and ends at the same time; a whole day is 00:00-24:00")
@@ -234,6 +237,7 @@ mod tests {
         single_days: "tue,thu 08:00-18:00", "2026-08-14T10:00:00Z" => (4 * 24 - 4) * 3600;
         only_on_this_day_and_over: "thu 08:00-09:00", "2026-08-13T07:00:00Z" => (7 * 24 - 1) * 3600;
         a_range_over_sunday: "sat-mon 08:00-18:00", "2026-08-16T10:00:00Z" => 0;
+        daily: "daily 08:00-18:00", "2026-08-16T10:00:00Z" => 0;
         every_day: "08:00-18:00", "2026-08-16T10:00:00Z" => 0;
         a_whole_day: "sun 00:00-24:00", "2026-08-16T21:59:59Z" => 0;
         over_midnight_before_it: "fri 22:00-06:00", "2026-08-14T20:00:00Z" => 0;

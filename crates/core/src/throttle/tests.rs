@@ -294,6 +294,27 @@ fn a_full_table_merges_and_what_is_idle_parts_again() {
     );
 }
 
+#[test]
+fn f15_whoever_is_shut_out_stays_so_when_the_table_is_flooded() {
+    let mut throttle = throttle(8);
+    for (number, second) in [(1, 0), (2, 20), (3, 10)] {
+        for n in 0..10 {
+            assert_eq!(
+                guess(&mut throttle, &format!("user{number}x{n}"), attacker(number), at(second * SECOND)),
+                Ok(())
+            );
+        }
+    }
+    for number in 1..7 {
+        assert_eq!(guess(&mut throttle, &format!("flood{number}"), attacker(number << 20), at(30 * SECOND)), Ok(()));
+    }
+    assert!(throttle.v4.len() <= 8);
+    for (number, milliseconds) in [(1, 30 * SECOND), (2, 50 * SECOND), (3, 40 * SECOND)] {
+        let wait = guess(&mut throttle, "alice", attacker(number), at(30 * SECOND)).expect_err("shut out");
+        assert!(wait >= Duration::from_millis(milliseconds), "{number} waits only {wait:?}");
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Answer {
     Wrong,
