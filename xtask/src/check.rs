@@ -1,0 +1,24 @@
+//! `cargo xtask check`: goes on past a failure, so that one run tells all.
+
+use crate::step::{cargo, cargo_with, step};
+use crate::{dependencies, sources};
+use std::process::ExitCode;
+
+/// Every step; success only if all succeed.
+pub(crate) fn run() -> ExitCode {
+    let well = [
+        step("formatting", || cargo(&["fmt", "--all", "--check"]).map(drop)),
+        step("rules of the house", sources::rules),
+        step("proof types have their makers and no others", sources::makers),
+        step("licences and duplicates", dependencies::review),
+        step("edges between crates", dependencies::edges),
+        step("lints", || {
+            cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]).map(drop)
+        }),
+        step("documentation", || {
+            cargo_with(&[("RUSTDOCFLAGS", "--deny warnings")], &["doc", "--quiet", "--workspace", "--no-deps"])
+                .map(drop)
+        }),
+    ];
+    if well.iter().all(|step| *step) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
