@@ -16,4 +16,5 @@ pub mod answer;
 pub mod clock;
 pub mod close;
 pub mod config;
+pub mod event;
 pub mod forward;
