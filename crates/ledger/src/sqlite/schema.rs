@@ -61,7 +61,11 @@ pub(super) fn prepare(path: &Path) -> Result<(), LedgerError> {
                     "it is empty; put a backup in its place, or remove it to begin a new ledger",
                 ));
             }
-            if file.read_exact(&mut head).is_err() || !head.starts_with(MAGIC) {
+            let short = match file.read_exact(&mut head) {
+                Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(cannot(path, &error)),
+                read => read.is_err(),
+            };
+            if short || !head.starts_with(MAGIC) {
                 return Err(unreadable(path, "it is no ledger; name another file in [ledger] url"));
             }
             check_head(path, &head, length)?;

@@ -1,7 +1,10 @@
 //! What only this engine promises, and the suite of every engine.
 
+mod faults;
+mod kill;
+
 use super::Sqlite;
-use crate::conformance::{Store, suite};
+use crate::conformance::{Store, model, suite};
 use std::path::PathBuf;
 
 /// A file of its own.
@@ -43,3 +46,13 @@ suite!(Place:
     events_and_reports_agree,
     prune_takes_the_old_only,
 );
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn p1_p4_p5_random_histories_are_as_the_reference(steps in model::history()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(model::run::<Place>(steps));
+    }
+}
