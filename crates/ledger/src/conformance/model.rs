@@ -68,21 +68,21 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
         8 => (0..3_usize, 0..3_usize, prop::option::weighted(0.7, 0..4_u32), any::<bool>(), 1..3_u16).prop_map(
             |(who, from, limit, logins, connections)| Step::Reserve { who, from, limit, logins, connections }
         ),
-        6 => (0..3_usize).prop_map(Step::Opened),
-        6 => (0..4_usize, any::<bool>()).prop_map(|(grant, relayed)| Step::Claim { grant, relayed }),
+        10 => (0..2_usize).prop_map(Step::Opened),
+        12 => (0..2_usize, any::<bool>()).prop_map(|(grant, relayed)| Step::Claim { grant, relayed }),
         2 => (0..4_usize, 0..3_usize).prop_map(|(grant, claim)| Step::Answered { grant, claim }),
         6 => (0..4_usize, 0..3_usize, any::<bool>())
             .prop_map(|(grant, claim, failed)| Step::Ended { grant, claim, failed }),
-        3 => (0..4_usize, cause).prop_map(|(grant, cause)| Step::Closing { grant, cause }),
+        2 => (0..4_usize, cause).prop_map(|(grant, cause)| Step::Closing { grant, cause }),
         3 => (0..4_usize).prop_map(Step::Closed),
         1 => (0..3_usize).prop_map(Step::QuotaReset),
-        1 => Just(Step::Cut),
+        2 => Just(Step::Cut),
         1 => Just(Step::Reboot),
-        2 => (0..250_000_u64).prop_map(Step::Pass),
+        2 => (0..120_000_u64).prop_map(Step::Pass),
         1 => Just(Step::Pass(24 * 3600 * 1000)),
         1 => (-90_000_000..90_000_000_i64).prop_map(Step::Set),
     ];
-    prop::collection::vec(step, 1..60)
+    prop::collection::vec(step, 30..100)
 }
 
 /// Runs a history.

@@ -224,6 +224,21 @@ async fn events_are_neither_changed_nor_deleted() {
 }
 
 #[tokio::test]
+async fn a_job_that_fails_takes_back_what_it_wrote_and_no_more() {
+    let place = Place::empty();
+    let ledger = place.open().await;
+    let half = ledger.writer.submit(Written, |desk| {
+        desk.conn.execute("INSERT INTO cursors VALUES ('half', 1)", ())?;
+        Err::<(), _>(LedgerError::Spent.into())
+    });
+    let (before, half, after) = tokio::join!(ledger.set_cursor("before", 1), half, ledger.set_cursor("after", 1));
+    assert_eq!((before, half, after), (Ok(()), Err(LedgerError::Spent), Ok(())));
+    for (reader, stands) in [("before", 1), ("half", 0), ("after", 1)] {
+        assert_eq!(ledger.cursor(reader).await.unwrap(), stands, "{reader}");
+    }
+}
+
+#[tokio::test]
 async fn p3_what_was_only_written_is_synced_soon_after() {
     let place = Place::empty();
     let ledger = place.open().await;
