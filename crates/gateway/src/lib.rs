@@ -17,4 +17,8 @@ pub mod clock;
 pub mod close;
 pub mod config;
 pub mod event;
+pub mod expire;
 pub mod forward;
+pub mod gate;
+pub mod listen;
+pub mod rights;

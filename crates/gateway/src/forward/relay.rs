@@ -1,0 +1,347 @@
+//! The relay: an ordinary TCP server on each service's port. What must never happen here: a claim without a provider, a
+//! byte before its claim is in the ledger (P3).
+//!
+//! A connection takes a provisional place of its grant when it is accepted; the place becomes a claim when a provider
+//! accepted it and the ledger has it. However many race, no more places are handed out than the grant has (P1, F01).
+
+use super::carry::{self, Limits, Verdict};
+use super::pool::Pool;
+use super::slots::{NoSlot, Place, Slots, Spent};
+use super::{Around, Confirmed, Live, OpenError, ProviderState, StartError, Wish, health};
+use crate::config::{Forward, Protocol, Service};
+use crate::event::notice::Notice;
+use kmsgate_core::address::Source;
+use kmsgate_core::grant::{GrantId, Totals};
+use kmsgate_core::name::ServiceName;
+use kmsgate_core::reason::Cause;
+use kmsgate_ledger::Ledger;
+use kmsgate_ledger::records::{Claim, ClaimEnd, GrantRecord, LedgerError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// After an accept that failed for want of something (EMFILE, ENOBUFS), the next one waits so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that the kernel holds for us.
+const BACKLOG: i32 = 4096;
+
+/// The relay of one gateway.
+pub struct Relay {
+    inner: Arc<Inner>,
+    waiting: Mutex<Vec<(usize, TcpListener)>>,
+}
+
+struct Inner {
+    slots: Arc<Slots>,
+    services: Vec<Guarded>,
+    settings: Forward,
+    around: Around,
+    /// One for each connection at once.
+    room: Arc<Semaphore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A service as the relay has it.
+struct Guarded {
+    service: Service,
+    pool: Pool,
+    bound: Vec<SocketAddr>,
+}
+
+/// What it means that no provider is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoProviderIs {
+    /// A new grant is refused.
+    Refused,
+    /// A grant that was open keeps its budget until one is back.
+    Accepted,
+}
+
+impl Relay {
+    /// See [`super::Forwarder::start`].
+    ///
+    /// # Errors
+    /// If an address cannot be bound.
+    pub async fn start(services: &[Service], settings: &Forward, around: Around) -> Result<Self, StartError> {
+        let mut waiting = Vec::new();
+        let mut guarded = Vec::new();
+        for (index, service) in services.iter().enumerate() {
+            let listeners = bind(service, settings)?;
+            let bound = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+            waiting.extend(listeners.into_iter().map(|listener| (index, listener)));
+            guarded.push(Guarded { service: service.clone(), pool: Pool::new(&service.providers), bound });
+        }
+        let inner = Arc::new(Inner {
+            slots: Arc::new(Slots::new(settings.grants)),
+            services: guarded,
+            settings: settings.clone(),
+            around,
+            room: Arc::new(Semaphore::new(settings.connections)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        watch_providers(&inner).await;
+        Ok(Self { inner, waiting: Mutex::new(waiting) })
+    }
+
+    /// Begins to accept.
+    pub fn listen(&self) {
+        let listeners = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for (index, listener) in listeners {
+            self.inner.tasks.spawn(accept(Arc::clone(&self.inner), index, listener));
+        }
+    }
+
+    /// Where services are offered.
+    #[must_use]
+    pub fn bound(&self) -> Vec<(ServiceName, SocketAddr)> {
+        let each = |guarded: &Guarded| {
+            let name = guarded.service.terms.service.clone();
+            guarded.bound.iter().map(move |at| (name.clone(), *at)).collect::<Vec<_>>()
+        };
+        self.inner.services.iter().flat_map(each).collect()
+    }
+
+    /// See [`super::Forwarder::open`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(&self, grant: &GrantRecord, no_provider: NoProviderIs) -> Result<Confirmed, OpenError> {
+        let named = |guarded: &Guarded| guarded.service.terms.service == grant.service;
+        let index = self.inner.services.iter().position(named);
+        let index = index.ok_or_else(|| OpenError::Unavailable(format!("there is no service {}", grant.service)))?;
+        let up = self.inner.services.get(index).is_some_and(|guarded| guarded.pool.any_up());
+        if no_provider == NoProviderIs::Refused && !up {
+            return Err(OpenError::NoProvider);
+        }
+        loop {
+            match self.inner.slots.insert(u16::try_from(index).unwrap_or(u16::MAX), grant) {
+                Ok(()) => return Ok(Confirmed(grant.id)),
+                Err(NoSlot::Full) => return Err(OpenError::Full),
+                // The ledger has closed that one, or it would have refused this one.
+                Err(NoSlot::Occupied(earlier)) => drop(self.close(earlier).await),
+            }
+        }
+    }
+
+    /// See [`super::Forwarder::close`].
+    pub async fn close(&self, id: GrantId) -> Option<Totals> {
+        self.inner.slots.shut(id).await;
+        self.inner.slots.remove(id)
+    }
+
+    /// See [`super::Forwarder::live`].
+    #[must_use]
+    pub fn live(&self, id: GrantId) -> Option<Live> {
+        self.inner.slots.held(id).map(|held| Live {
+            left: held.connections.saturating_sub(held.claims.saturating_add(held.provisional)),
+            alive: held.alive,
+            claims: held.claims,
+            bytes_in: held.bytes_in,
+            bytes_out: held.bytes_out,
+        })
+    }
+
+    /// How many grants have a slot.
+    #[must_use]
+    pub fn open_grants(&self) -> usize {
+        self.inner.slots.len()
+    }
+
+    /// Every provider of every service.
+    #[must_use]
+    pub fn providers(&self) -> Vec<ProviderState> {
+        let each = |guarded: &Guarded| {
+            let service = guarded.service.terms.service.clone();
+            let state = move |provider: &super::pool::Provider| ProviderState {
+                service: service.clone(),
+                address: provider.address,
+                up: provider.up(),
+            };
+            guarded.pool.all().iter().map(state).collect::<Vec<_>>()
+        };
+        self.inner.services.iter().flat_map(each).collect()
+    }
+
+    /// Ends every connection and task; returns when they have ended.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+fn bind(service: &Service, settings: &Forward) -> Result<Vec<TcpListener>, StartError> {
+    let mut port = service.port;
+    let mut listeners = Vec::new();
+    for address in &settings.addresses {
+        let address = SocketAddr::new(*address, port);
+        let listener = crate::listen::tcp(address, BACKLOG).and_then(TcpListener::from_std);
+        let listener = listener.map_err(|error| StartError { address, error })?;
+        // Any free port is one port, the same on every address.
+        port = listener.local_addr().map_or(port, |bound| bound.port());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Asks every provider once, then again and again, each on its own.
+async fn watch_providers(inner: &Arc<Inner>) {
+    let mut first = tokio::task::JoinSet::new();
+    for index in 0..inner.services.len() {
+        let count = inner.services.get(index).map_or(0, |guarded| guarded.pool.all().len());
+        for number in 0..count {
+            let inner = Arc::clone(inner);
+            first.spawn(async move {
+                ask(&inner, index, number).await;
+                let watching = Arc::clone(&inner);
+                inner.tasks.spawn(async move { watch(&watching, index, number).await });
+            });
+        }
+    }
+    while first.join_next().await.is_some() {}
+}
+
+async fn watch(inner: &Inner, index: usize, number: usize) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(inner.settings.health_every) => ask(inner, index, number).await,
+            () = inner.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn ask(inner: &Inner, index: usize, number: usize) {
+    let Some(guarded) = inner.services.get(index) else { return };
+    let Some(provider) = guarded.pool.all().get(number) else { return };
+    let seen = health::check(provider.address, guarded.service.health, inner.settings.connect_timeout).await;
+    let up = seen.is_ok();
+    if provider.note(up) || !up && inner.tasks.is_empty() {
+        let (Ok(detail) | Err(detail)) = seen;
+        let service = guarded.service.terms.service.clone();
+        inner.around.notices.say(Notice::Provider { service, provider: provider.address, up, detail });
+    }
+}
+
+async fn accept(inner: Arc<Inner>, index: usize, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = inner.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((client, peer)) => receive(&inner, index, client, peer),
+            Err(error) => {
+                if let Ok(listener) = listener.local_addr() {
+                    inner.around.notices.say(Notice::Accept { listener, error: error.to_string() });
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// An address without an open grant, or one whose connections are taken, is reset at once; that costs and prolongs
+/// nothing (F03).
+fn receive(inner: &Arc<Inner>, index: usize, client: TcpStream, peer: SocketAddr) {
+    let Some(guarded) = inner.services.get(index) else { return };
+    let key = Source::new(peer.ip()).key(guarded.service.terms.ipv6_prefix);
+    let now = inner.around.clock.now().boot;
+    let Ok(place) = inner.slots.enter(u16::try_from(index).unwrap_or(u16::MAX), key, now) else {
+        return reset(&client);
+    };
+    let Ok(room) = Arc::clone(&inner.room).try_acquire_owned() else {
+        return reset(&client);
+    };
+    let inner_of_task = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        serve(&inner_of_task, index, place, client, peer).await;
+        drop(room);
+    });
+}
+
+/// One connection from its place to its end.
+async fn serve(inner: &Inner, index: usize, place: Place, client: TcpStream, peer: SocketAddr) {
+    let Some(guarded) = inner.services.get(index) else { return };
+    let grant = place.grant();
+    let cut = place.cut();
+    let window = inner.around.clock.now().boot.until(place.deadline());
+    let until = Instant::now() + window;
+    let joined = tokio::select! {
+        joined = join(&guarded.pool, inner.settings.connect_timeout) => joined,
+        () = cut.cancelled() => None,
+        () = tokio::time::sleep_until(until) => None,
+        () = inner.stop.cancelled() => None,
+    };
+    let Some((upstream, provider)) = joined else { return reset(&client) };
+    let number = place.number();
+    let claim = Claim { grant, number, client: peer, provider, relayed: true };
+    if let Err(error) = inner.around.ledger.claim(claim, inner.around.clock.now()).await {
+        place.number_unused(number);
+        if error != LedgerError::Spent {
+            inner.around.notices.say(Notice::Ledger { error });
+        }
+        reset(&upstream);
+        return reset(&client);
+    }
+    let mut claimed = place.claim();
+    inner.around.news.notify();
+    let began = Instant::now();
+    let limits = Limits {
+        until,
+        longest: guarded.service.max_connection.map(|longest| began + longest),
+        idle: inner.settings.idle_timeout,
+        bytes_in: guarded.service.max_bytes_in,
+        calls: guarded.service.calls.filter(|_| guarded.service.protocol == Protocol::Msrpc),
+    };
+    let answered = || inner.around.ledger.answered(grant, number);
+    let carried = tokio::select! {
+        carried = carry::carry(client, upstream, &limits, claimed.wire(), &cut, answered) => carried,
+        () = inner.stop.cancelled() => return,
+    };
+    let lasted = began.elapsed();
+    let given_back = carried.verdict == Verdict::Unserved && claimed.give_back();
+    let (bytes_in, bytes_out) = (carried.bytes_in, carried.bytes_out);
+    let end = ClaimEnd { grant, number, given_back, answered: carried.answered, bytes_in, bytes_out, lasted };
+    if let Err(error) = inner.around.ledger.claim_ended(end, inner.around.clock.now()).await {
+        claimed.keep();
+        inner.around.notices.say(Notice::Ledger { error });
+    }
+    claimed.end(Spent { lasted });
+    inner.around.news.notify();
+    wish(inner, grant, carried.verdict).await;
+}
+
+/// Asks the one door for an end, where this connection's end is the grant's.
+async fn wish(inner: &Inner, grant: GrantId, verdict: Verdict) {
+    let cause = match verdict {
+        Verdict::Limit => Cause::Limit,
+        _ if inner.slots.used(grant) => Cause::Used,
+        _ => return,
+    };
+    // Nobody receives while the gateway stops: the next start finds the grant and finishes it.
+    if inner.around.wishes.send(Wish { grant, cause }).await.is_err() {}
+}
+
+/// The first provider in turn that accepts.
+async fn join(pool: &Pool, patience: Duration) -> Option<(TcpStream, SocketAddr)> {
+    for provider in pool.in_turn() {
+        if let Ok(Ok(upstream)) = tokio::time::timeout(patience, TcpStream::connect(provider)).await {
+            return Some((upstream, provider));
+        }
+    }
+    None
+}
+
+/// Ends a connection with RST instead of FIN: the other side is told at once that nothing comes (RFC 9293 section 3.5.2;
+/// socket(7), SO_LINGER).
+pub(super) fn reset(stream: &TcpStream) {
+    // A socket that refuses the option is closed all the same when it is dropped.
+    if rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).is_err() {}
+}

@@ -1,0 +1,81 @@
+//! Gives up root. What must never happen here: half a change of user, or a way back.
+//!
+//! Runs before any thread is started: the system calls used change one thread only (setuid(2), "C library/kernel
+//! differences").
+
+use rustix::process::{Gid, Uid, getuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use std::fmt;
+
+/// Becomes `user` for good if this process is root's; an ordinary user stays who they are.
+///
+/// # Errors
+/// If there is no such user, or the kernel refuses.
+pub fn drop_to(user: &str) -> Result<(), RightsError> {
+    if !getuid().is_root() || user == "root" {
+        return Ok(());
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").map_err(RightsError::Passwd)?;
+    let (uid, gid) = find(&passwd, user).ok_or_else(|| RightsError::NoSuchUser(user.to_owned()))?;
+    set_thread_groups(&[]).map_err(RightsError::refused)?;
+    set_thread_res_gid(gid, gid, gid).map_err(RightsError::refused)?;
+    set_thread_res_uid(uid, uid, uid).map_err(RightsError::refused)
+}
+
+/// The user's and group's numbers in a passwd(5) file.
+fn find(passwd: &str, user: &str) -> Option<(Uid, Gid)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        (name == user).then(|| (Uid::from_raw(uid), Gid::from_raw(gid)))
+    })
+}
+
+/// Why root was not given up.
+#[derive(Debug)]
+pub enum RightsError {
+    /// `/etc/passwd` cannot be read.
+    Passwd(std::io::Error),
+    /// No such user.
+    NoSuchUser(String),
+    /// The kernel refused.
+    Refused(std::io::Error),
+}
+
+impl RightsError {
+    fn refused(error: rustix::io::Errno) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl fmt::Display for RightsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passwd(error) => write!(f, "cannot read /etc/passwd: {error}"),
+            Self::NoSuchUser(user) => write!(
+                f,
+                "started as root, but there is no user {user:?} to become: create it (`useradd --system {user}`), or name another as [node].user"
+            ),
+            Self::Refused(error) => write!(f, "the kernel does not let go of root's rights: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RightsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_its_whole_name() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nkms:x:7:8::/:/bin/false\nkmsgate:x:998:997::/:/bin/false\nbroken\n";
+        let found = |user| find(passwd, user).map(|(uid, gid)| (uid.as_raw(), gid.as_raw()));
+        assert_eq!(found("kmsgate"), Some((998, 997)));
+        assert_eq!(found("kms"), Some((7, 8)));
+        assert_eq!(found("broken"), None);
+        assert_eq!(found("nobody"), None);
+    }
+}
