@@ -64,6 +64,7 @@ impl Sqlite {
         let lock = schema::lock(path)?;
         schema::prepare(path)?;
         let writing = schema::open_writer(path)?;
+        schema::lengthen_log(path, &writing)?;
         let checkpointer = Checkpointer::start(schema::open_checkpointer(path)?)?;
         let quick = (0..QUICK_READERS).map(|_| schema::open_reader(path)).collect::<Result<_, _>>()?;
         Ok(Self {
