@@ -21,4 +21,6 @@ pub mod expire;
 pub mod forward;
 pub mod gate;
 pub mod listen;
+pub mod portal;
 pub mod rights;
+pub mod text;
