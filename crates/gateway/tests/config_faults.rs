@@ -206,7 +206,11 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             "5:1: health: \"msrpc\" asks for an RPC bind, but this service has protocol = \"tcp\"",
         ),
         (pop3("tls = \"none\""), "5:1: tls: \"none\" contradicts pop3s://"),
-        (pop3("realm_form = \"require\""), "5:1: realm_form: \"require\" needs a realm beside it"),
+        (pop3("ca = \"/dev/null\""), "5:1: /dev/null: no certificate in it"),
+        (
+            server("kind = \"pop3\"\nurl = [\"pop3s://a.example\", \"pop3s://b.example\"]"),
+            "4:29: url: going over to a second server is not carried out by this version",
+        ),
         ("[portal]\nlisten = [\"0.0.0.0:80\"]".into(), "2:11: listen: passwords would cross the network in clear."),
         ("[[rule]]\nname = \"x\"".into(), "1:1: [[rule]] names nobody; it needs users or groups"),
         ("[[deny]]\nname = \"x\"".into(), "1:1: [[deny]] denies nobody; it needs users, groups or networks"),

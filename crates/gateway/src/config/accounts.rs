@@ -1,12 +1,13 @@
 //! `[accounts]`: in which order servers are asked.
 
-use super::Accounts;
+use super::AccountsSettings;
 use super::account_server::Found;
 use super::read::{At, Section, Value, nearest};
 use super::value::{label, list};
 use kmsgate_core::name::{Name, ServerName};
 
-pub(super) fn read(section: &Section<'_, '_>, found: &[Found]) -> Accounts {
+/// The section. The servers themselves are put in by the caller.
+pub(super) fn read(section: &Section<'_, '_>, found: &[Found]) -> AccountsSettings {
     let names: Vec<&str> =
         found.iter().filter_map(|found| found.name.as_ref()).map(|name| name.value.as_str()).collect();
     let known = |key: &str, named: Vec<At<String>>| -> Vec<ServerName> {
@@ -28,7 +29,8 @@ pub(super) fn read(section: &Section<'_, '_>, found: &[Found]) -> Accounts {
     let realms = section.take("realms", |value| {
         Some(realms(&value)?.into_iter().map(|(realm, named)| (realm, known("realms", named))).collect())
     });
-    Accounts {
+    AccountsSettings {
+        servers: Vec::new(),
         order: order.unwrap_or_else(|| names.iter().map(|name| ServerName::new(name)).collect()),
         realms: realms.unwrap_or_default(),
     }

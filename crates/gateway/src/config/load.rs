@@ -3,16 +3,18 @@
 use super::account_server::Found;
 use super::error::{ConfigError, ConfigErrors};
 use super::read::{At, Reader, Section};
-use super::rules::Names;
+use super::rules::Common;
 use super::value::reason;
 use super::{
-    Config, Service, account_server, accounts, forward, ledger, log, node, operator, portal, quota, rules, service,
-    throttle,
+    AccountsSettings, Config, Service, account_server, accounts, forward, ledger, log, node, operator, portal, quota,
+    rules, service, throttle,
 };
+use kmsgate_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 impl Config {
@@ -64,11 +66,14 @@ fn whole(file: &Path, root: &Section<'_, '_>) -> Config {
     let accounts = root.section("accounts", |section| accounts::read(section, &servers));
     let services = root.sections("service", service::read);
     let service_names = services_are_sound(root, &services);
-    let mut names = Names { services: &service_names, taken: BTreeSet::new() };
-    let denials = root.sections("deny", |section| rules::deny(section, &mut names));
-    let rules = root.sections("rule", |section| rules::rule(section, &mut names));
-    let bypasses = root.sections("bypass", |section| rules::bypass(section, &mut names));
     let quota = root.section("quota", quota::read);
+    let domains: Vec<String> = servers.iter().filter_map(|found| found.domain.clone()).collect();
+    let mut common = Common { services: &service_names, domains: &domains, quota: &quota, taken: BTreeSet::new() };
+    let denials = root.sections("deny", |section| rules::deny(section, &mut common));
+    let rules = root.sections("rule", |section| rules::rule(section, &mut common));
+    let bypasses = root.sections("bypass", |section| rules::bypass(section, &mut common));
+    let terms = services.iter().map(|service| Arc::clone(&service.value.terms)).collect();
+    let policy = Policy { denials, rules, bypasses, services: terms, quota };
     let throttle = root.section("throttle", throttle::read);
     let forward = root.section("forward", forward::read);
     let (operator, operator_listen) = root.section("operator", operator::read);
@@ -77,13 +82,12 @@ fn whole(file: &Path, root: &Section<'_, '_>) -> Config {
     Config {
         file: file.to_owned(),
         portal,
-        account_servers: servers.into_iter().filter_map(|found| found.server).collect(),
-        accounts,
+        accounts: AccountsSettings {
+            servers: servers.into_iter().filter_map(|found| found.server).collect(),
+            ..accounts
+        },
         services: services.into_iter().map(|service| service.value).collect(),
-        denials,
-        rules,
-        bypasses,
-        quota,
+        policy,
         throttle,
         forward,
         ledger: root.section("ledger", ledger::read),

@@ -3,13 +3,13 @@
 //!
 //! * [`Config::load`]: the file into a checked configuration, or everything that is wrong with it.
 //! * `read`: the one way in which a table is read; `value`: what a value may be; [`error`]: how a fault is told.
-//! * one file a section.
+//! * one file a section; `apply`: what a running gateway makes of it, and what a changed one needs.
 
 mod account_server;
 mod accounts;
+mod apply;
 pub mod error;
 mod forward;
-pub mod hours;
 mod ledger;
 mod load;
 mod log;
@@ -23,17 +23,19 @@ mod service;
 mod throttle;
 mod value;
 
+pub use apply::BuildError;
 pub use error::{ConfigError, ConfigErrors};
-pub use hours::Hours;
 pub use load::known_keys;
 pub use portal::LANGUAGES;
 pub use value::{Secret, reason, show_duration};
 
 use ipnet::IpNet;
-use jiff::tz::TimeZone;
-use kmsgate_core::name::{Domain, Group, Name, Person, RuleName, ServerName, ServiceName};
+use kmsgate_accounts::{FileSettings, FrameSettings, Pop3Settings};
+use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
-use kmsgate_core::quota::{Counts, Period};
+use kmsgate_core::policy::Policy;
+use kmsgate_core::throttle::Limits;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,22 +48,14 @@ pub struct Config {
     pub file: PathBuf,
     /// `[portal]`.
     pub portal: Portal,
-    /// Every `[[account_server]]`, in the order of the file; at least one.
-    pub account_servers: Vec<AccountServer>,
-    /// `[accounts]`.
-    pub accounts: Accounts,
+    /// Every `[[account_server]]`, and `[accounts]`.
+    pub accounts: AccountsSettings,
     /// Every `[[service]]`, in the order of the file; at least one.
     pub services: Vec<Service>,
-    /// Every `[[deny]]`.
-    pub denials: Vec<Deny>,
-    /// Every `[[rule]]`. Empty: the default rule.
-    pub rules: Vec<Rule>,
-    /// Every `[[bypass]]`.
-    pub bypasses: Vec<Bypass>,
-    /// `[quota]`.
-    pub quota: QuotaSettings,
+    /// Every `[[deny]]`, `[[rule]]` and `[[bypass]]`, with `[quota]`.
+    pub policy: Policy,
     /// `[throttle]`.
-    pub throttle: Throttle,
+    pub throttle: ThrottleSettings,
     /// `[forward]`.
     pub forward: Forward,
     /// `[ledger]`.
@@ -75,7 +69,7 @@ pub struct Config {
 }
 
 /// `[portal]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Portal {
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
@@ -120,7 +114,7 @@ impl Default for PortalLimits {
 }
 
 /// `certificate` and `private_key`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain.
     pub certificate: PathBuf,
@@ -138,7 +132,7 @@ pub struct PublicUrl {
 }
 
 /// `[[service]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// The terms that a permit carries.
     pub terms: Arc<Terms>,
@@ -179,7 +173,7 @@ pub enum Health {
 }
 
 /// `[forward]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// Our own addresses on which services are offered.
     pub addresses: Vec<IpAddr>,
@@ -195,186 +189,40 @@ pub struct Forward {
     pub health_every: Duration,
 }
 
-/// `[[account_server]]`: what all kinds have, and its kind.
-#[derive(Debug, Clone)]
+/// Every `[[account_server]]`, and `[accounts]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountsSettings {
+    /// The servers, in the order of the file; at least one.
+    pub servers: Vec<AccountServer>,
+    /// Asked in turn until one accepts. Default: all, in the order of the file.
+    pub order: Vec<ServerName>,
+    /// `user@realm` goes only there.
+    pub realms: BTreeMap<Name, Vec<ServerName>>,
+}
+
+/// `[[account_server]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountServer {
-    /// Its own name.
-    pub name: ServerName,
-    /// Whose people it holds; its own name unless it says so.
-    pub domain: Domain,
-    /// Longest time for one answer.
-    pub timeout: Duration,
-    /// Most questions at once.
-    pub connections: usize,
-    /// Most that wait; then `account_server_unavailable`.
-    pub queue: usize,
-    /// The realm of its people, if sign-ins may name it.
-    pub realm: Option<Name>,
-    /// What becomes of the realm of a sign-in.
-    pub realm_form: RealmForm,
+    /// What all kinds have.
+    pub frame: FrameSettings,
     /// What it is.
     pub kind: Kind,
 }
 
-/// `realm_form`: what becomes of `@realm` before the server is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RealmForm {
-    /// Left out: the server is asked for `alice`.
-    Strip,
-    /// Left as it was typed.
-    Keep,
-    /// The server is asked for `alice@realm`, whether the realm was typed or not.
-    Require,
-}
-
 /// What an account server is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// `kind = "file"`: our own account file.
-    File {
-        /// Where it is.
-        path: PathBuf,
-    },
+    File(FileSettings),
     /// `kind = "pop3"`.
-    Pop3(Pop3),
-}
-
-/// `kind = "pop3"`.
-#[derive(Debug, Clone)]
-pub struct Pop3 {
-    /// Where it is, in the order in which they are tried; at least one.
-    pub endpoints: Vec<Endpoint>,
-    /// How the way there is kept secret.
-    pub tls: ServerTls,
-}
-
-/// A server's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// TLS from the first byte; otherwise STLS (unless [`ServerTls::clear`]).
-    pub tls: bool,
-    /// A name or a numeric address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-/// TLS towards an account server.
-#[derive(Debug, Clone)]
-pub struct ServerTls {
-    /// `tls = "none"`: passwords go in clear.
-    pub clear: bool,
-    /// `ca`: certificates (PEM) to believe instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// `server_name`: the name that the certificate must have, if not the host's.
-    pub server_name: Option<String>,
-    /// `client_certificate` and `client_key`.
-    pub client: Option<TlsFiles>,
-}
-
-/// `[accounts]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accounts {
-    /// Asked in turn until one accepts. Default: all, in the order of the file.
-    pub order: Vec<ServerName>,
-    /// `user@realm` goes only there.
-    pub realms: Vec<(Name, Vec<ServerName>)>,
-}
-
-/// A name in a rule's `users`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UserPattern {
-    /// `*`.
-    Everybody,
-    /// `campus/*`.
-    Domain(Domain),
-    /// `campus/alice`.
-    Person(Person),
-}
-
-/// `[[deny]]`: whoever is among its users or groups, or comes from its networks, is refused.
-#[derive(Debug, Clone)]
-pub struct Deny {
-    /// Its name.
-    pub name: RuleName,
-    /// These people.
-    pub users: Vec<UserPattern>,
-    /// The members of these groups.
-    pub groups: Vec<Group>,
-    /// These addresses.
-    pub networks: Vec<IpNet>,
-    /// What they are told.
-    pub message: Option<String>,
-}
-
-/// `[[rule]]`: the first that matches decides.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// Its name.
-    pub name: RuleName,
-    /// These people ...
-    pub users: Vec<UserPattern>,
-    /// ... and the members of these groups ...
-    pub groups: Vec<Group>,
-    /// ... for these services ...
-    pub services: Vec<ServiceName>,
-    /// ... from these addresses (empty: any) ...
-    pub networks: Vec<IpNet>,
-    /// ... at these times (empty: always).
-    pub hours: Vec<Hours>,
-    /// So often.
-    pub quota: Limits,
-}
-
-/// `quota` of a rule. No limit: unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// A day.
-    pub day: Option<u32>,
-    /// A week.
-    pub week: Option<u32>,
-    /// A month.
-    pub month: Option<u32>,
-}
-
-/// `[[bypass]]`: needs no sign-in.
-#[derive(Debug, Clone)]
-pub struct Bypass {
-    /// Its name.
-    pub name: RuleName,
-    /// From these addresses ...
-    pub networks: Vec<IpNet>,
-    /// ... to these services.
-    pub services: Vec<ServiceName>,
-}
-
-/// `[quota]`.
-#[derive(Debug, Clone)]
-pub struct QuotaSettings {
-    /// Which grants count.
-    pub counts: Counts,
-    /// How the periods run.
-    pub period: Period,
-    /// Of calendar periods and of rules' hours.
-    pub zone: TimeZone,
-}
-
-/// So many failures in so long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// So many; at least 1.
-    pub attempts: u32,
-    /// In so long: 1 s to 24 h.
-    pub every: Duration,
+    Pop3(Pop3Settings),
 }
 
 /// `[throttle]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Throttle {
-    /// For an address.
-    pub per_address: Rate,
-    /// For a name.
-    pub per_user: Rate,
+pub struct ThrottleSettings {
+    /// Failures only.
+    pub limits: Limits,
 }
 
 /// `[ledger]`.

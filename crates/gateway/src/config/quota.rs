@@ -1,12 +1,12 @@
 //! `[quota]`: how every rule's limits are counted.
 
-use super::QuotaSettings;
 use super::read::Section;
 use super::value::choice;
 use jiff::tz::TimeZone;
-use kmsgate_core::quota::{Counts, Period};
+use kmsgate_core::quota::{Counts, Period, Quota};
 
-pub(super) fn read(section: &Section<'_, '_>) -> QuotaSettings {
+/// The quota where no rule is written, with the way of counting that all rules share.
+pub(super) fn read(section: &Section<'_, '_>) -> Quota {
     let zone = section.take("timezone", |value| {
         let name = value.text()?;
         let zone = if name == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(name) };
@@ -17,7 +17,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> QuotaSettings {
         }
         zone.ok()
     });
-    QuotaSettings {
+    Quota {
         counts: section
             .take("counts", choice(&[("used", Counts::Used), ("logins", Counts::Logins)]))
             .unwrap_or(Counts::Used),
@@ -25,5 +25,6 @@ pub(super) fn read(section: &Section<'_, '_>) -> QuotaSettings {
             .take("period", choice(&[("rolling", Period::Rolling), ("calendar", Period::Calendar)]))
             .unwrap_or(Period::Rolling),
         zone: zone.unwrap_or(TimeZone::UTC),
+        ..Quota::default()
     }
 }

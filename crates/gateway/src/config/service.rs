@@ -13,7 +13,7 @@ use std::time::Duration;
 const KMS: &str = "kms";
 
 /// Longest window, because the enforcer holds none longer.
-const LONGEST: Duration = Duration::from_secs(12 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// A service, with the place of its port (or of the section) for the check of clashes.
 pub(super) fn read(section: &Section<'_, '_>) -> Option<At<Service>> {

@@ -1,17 +1,18 @@
 //! `[throttle]`: failures only.
 
+use super::ThrottleSettings;
 use super::read::{Section, Value};
 use super::value::{duration, number};
-use super::{Rate, Throttle};
+use kmsgate_core::throttle::{Limits, Rate};
 use std::time::Duration;
 
-pub(super) fn read(section: &Section<'_, '_>) -> Throttle {
-    let per_address = Rate { attempts: 10, every: Duration::from_secs(60) };
-    let per_user = Rate { attempts: 20, every: Duration::from_secs(3600) };
-    Throttle {
+pub(super) fn read(section: &Section<'_, '_>) -> ThrottleSettings {
+    let Limits { per_address, per_user } = Limits::default();
+    let limits = Limits {
         per_address: section.take("per_address", |value| rate(&value, per_address)).unwrap_or(per_address),
         per_user: section.take("per_user", |value| rate(&value, per_user)).unwrap_or(per_user),
-    }
+    };
+    ThrottleSettings { limits }
 }
 
 fn rate(value: &Value<'_, '_>, default: Rate) -> Option<Rate> {

@@ -1,0 +1,82 @@
+//! What a running gateway makes of a configuration, and which changes of it need a restart.
+
+use super::{AccountsSettings, Config, Kind, Service, ThrottleSettings};
+use kmsgate_accounts::{Accounts, BadAccounts, FileServer, Pop3Server, Server};
+use kmsgate_core::throttle::Throttle;
+use std::fmt;
+
+/// How many addresses and names the throttle remembers apart before it merges them to shorter prefixes.
+const THROTTLE_CAPACITY: usize = 100_000;
+
+/// Why account servers cannot be made of a checked configuration: a file changed since, or the system has no roots.
+#[derive(Debug)]
+pub enum BuildError {
+    /// TLS to the server of this name.
+    Tls(String, String),
+    /// The set of servers.
+    Accounts(BadAccounts),
+}
+
+impl AccountsSettings {
+    /// The account servers, ready to be asked. Connects to nothing.
+    ///
+    /// # Errors
+    /// [`BuildError`] names the server.
+    pub fn build(&self) -> Result<Accounts, BuildError> {
+        let mut servers = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            let made = match &server.kind {
+                Kind::File(settings) => Server::File(FileServer::new(settings.clone())),
+                Kind::Pop3(settings) => Server::Pop3(
+                    Pop3Server::new(settings.clone())
+                        .map_err(|why| BuildError::Tls(server.frame.name.to_string(), why.to_string()))?,
+                ),
+            };
+            servers.push((server.frame.clone(), made));
+        }
+        Accounts::new(servers, &self.order, &self.realms).map_err(BuildError::Accounts)
+    }
+}
+
+impl ThrottleSettings {
+    /// An empty throttle with these limits. `seed` must be random: it keeps strangers from choosing names that collide.
+    #[must_use]
+    pub fn build(&self, seed: [u8; 16]) -> Throttle {
+        Throttle::new(self.limits, THROTTLE_CAPACITY, seed)
+    }
+}
+
+impl Config {
+    /// The sections whose changes from `self` to `new` a running gateway does not take over without a restart.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        // The terms are policy's and are taken over; the rest belongs to listeners that are open.
+        let same = |(one, other): (&Service, &Service)| {
+            one.terms.service == other.terms.service && *one == Service { terms: one.terms.clone(), ..other.clone() }
+        };
+        let services = self.services.len() == new.services.len() && self.services.iter().zip(&new.services).all(same);
+        [
+            ("[portal]", self.portal != new.portal),
+            ("[[service]]", !services),
+            ("[forward]", self.forward != new.forward),
+            ("[ledger]", self.ledger != new.ledger),
+            ("[log]", self.log != new.log),
+            ("[operator]", self.operator != new.operator),
+            ("[node]", self.node != new.node),
+        ]
+        .into_iter()
+        .filter_map(|(section, changed)| changed.then_some(section))
+        .collect()
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(server, why) => write!(f, "account server {server}: {why}"),
+            Self::Accounts(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
