@@ -9,6 +9,8 @@ use crate::event::notice::Notices;
 use crate::event::refusals::Refusals;
 use crate::expire::Expiries;
 use crate::forward::Forwarder;
+use crate::portal::desk::Site;
+use crate::portal::tls::Certificate;
 use arc_swap::ArcSwap;
 use kmsgate_accounts::chain::Accounts;
 use kmsgate_core::policy::Policy;
@@ -24,6 +26,10 @@ pub struct Gate {
     pub clock: Clock,
     /// The configuration in force; a reload swaps it whole.
     pub config: ArcSwap<Config>,
+    /// The portal's certificate; a reload takes its files again.
+    pub certificate: Option<Arc<Certificate>>,
+    /// The same as the portal needs it.
+    pub site: ArcSwap<Site>,
     /// Denials, rules, bypasses.
     pub policy: ArcSwap<Policy>,
     /// The account servers.

@@ -13,9 +13,12 @@
 
 pub mod admit;
 pub mod answer;
+pub mod cli;
 pub mod clock;
 pub mod close;
 pub mod config;
+pub mod demo;
+pub mod desk;
 pub mod event;
 pub mod expire;
 pub mod forward;
@@ -23,4 +26,5 @@ pub mod gate;
 pub mod listen;
 pub mod portal;
 pub mod rights;
+pub mod serve;
 pub mod text;

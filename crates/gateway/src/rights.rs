@@ -7,11 +7,16 @@ use rustix::process::{Gid, Uid, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fmt;
 
-/// Becomes `user` for good if this process is root's; an ordinary user stays who they are.
+/// Who root becomes unless the configuration names somebody.
+const USER: &str = "kmsgate";
+
+/// Becomes `user` for good if this process is root's; an ordinary user stays who they are. `root` must be said to stay
+/// root.
 ///
 /// # Errors
 /// If there is no such user, or the kernel refuses.
-pub fn drop_to(user: &str) -> Result<(), RightsError> {
+pub fn drop_to(user: Option<&str>) -> Result<(), RightsError> {
+    let user = user.unwrap_or(USER);
     if !getuid().is_root() || user == "root" {
         return Ok(());
     }

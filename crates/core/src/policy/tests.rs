@@ -1,5 +1,3 @@
-//! Policy, one line a case.
-
 use super::*;
 use crate::name::{Domain, Name, Person, ServerName};
 use crate::time::BootTime;

@@ -85,6 +85,11 @@ pub enum Notice {
         /// Why.
         errors: String,
     },
+    /// The portal has ended.
+    Portal {
+        /// Why.
+        error: String,
+    },
     /// The service manager could not be told.
     Systemd {
         /// Why.
@@ -197,6 +202,7 @@ impl Notice {
                 restart.iter().fold(Line::new("reloaded"), |line, key| line.field("needs_restart", key))
             }
             Self::NotReloaded { errors } => Line::new("not_reloaded").field("detail", errors),
+            Self::Portal { error } => Line::new("portal").field("detail", error),
             Self::Systemd { error } => Line::new("systemd").field("detail", error),
             Self::StoppedInTheMiddle => Line::new("stopped_in_the_middle"),
             Self::Stopped => Line::new("stopped"),

@@ -1,0 +1,72 @@
+//! Asks for a password. What must never happen here: a password shown, or a terminal left without echo.
+
+use super::CliError;
+use kmsgate_core::password::{LONGEST, Password};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use std::io::{BufRead, Read, Stdin, Write};
+use zeroize::Zeroizing;
+
+/// A password: typed twice without echo on a terminal, else one line of standard input.
+///
+/// # Errors
+/// If nothing usable was given.
+pub fn new_password() -> Result<Password, CliError> {
+    let stdin = std::io::stdin();
+    if !isatty(&stdin) {
+        return password(line(&stdin)?);
+    }
+    let first = hidden(&stdin, "Password: ")?;
+    let again = hidden(&stdin, "The same again: ")?;
+    if *first != *again {
+        return Err(CliError::Failed("the two are not the same; nothing was changed".to_owned()));
+    }
+    password(first)
+}
+
+fn password(mut text: Zeroizing<String>) -> Result<Password, CliError> {
+    Password::new(std::mem::take(&mut *text)).map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))
+}
+
+fn hidden(stdin: &Stdin, prompt: &str) -> Result<Zeroizing<String>, CliError> {
+    eprint!("{prompt}");
+    std::io::stderr().flush().map_err(CliError::failed)?;
+    let _echo_is_back_when_dropped = NoEcho::on(stdin)?;
+    let text = line(stdin);
+    eprintln!();
+    text
+}
+
+fn line(stdin: &Stdin) -> Result<Zeroizing<String>, CliError> {
+    // Long enough from the start, so that no copy stays behind where it grew.
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST + 2));
+    let most = u64::try_from(LONGEST + 2).unwrap_or(u64::MAX);
+    stdin.lock().take(most).read_line(&mut text).map_err(CliError::failed)?;
+    while text.ends_with(['\n', '\r']) {
+        text.pop();
+    }
+    Ok(text)
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct NoEcho<'a> {
+    terminal: &'a Stdin,
+    before: Termios,
+}
+
+impl<'a> NoEcho<'a> {
+    fn on(terminal: &'a Stdin) -> Result<Self, CliError> {
+        let before = tcgetattr(terminal).map_err(CliError::failed)?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(terminal, OptionalActions::Flush, &quiet).map_err(CliError::failed)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for NoEcho<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = tcsetattr(self.terminal, OptionalActions::Flush, &self.before) {
+            eprintln!("kmsgate: the terminal does not echo ({error}); type: stty echo");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! A gateway from start to stop. What must never happen here: a door that opens before the ledger was read, a password
+//! read with more rights than an ordinary user's.
+
+use crate::clock::Clock;
+use crate::config::{BuildError, Config};
+use crate::event::counters::Counters;
+use crate::event::news::News;
+use crate::event::notice::{Notice, Notices};
+use crate::event::refusals::Refusals;
+use crate::expire::Expiries;
+use crate::forward::{Around, Forwarder, StartError, Wish};
+use crate::gate::{Engine, Gate};
+use crate::portal::desk::Site;
+use crate::portal::tls::{BadCertificate, Certificate};
+use crate::{close, expire, portal};
+use arc_swap::ArcSwap;
+use kmsgate_core::address::Source;
+use kmsgate_core::reason::Cause;
+use kmsgate_core::time::BootId;
+use kmsgate_ledger::Ledger;
+use kmsgate_ledger::records::{LedgerError, Swept};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a stop waits for answers under way.
+const STOP: Duration = Duration::from_secs(5);
+/// Connections that the kernel holds for the portal.
+const BACKLOG: i32 = 4096;
+/// How far back accepted names are remembered by the throttle (2-design: 30 days).
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Runs until SIGTERM or SIGINT. `path` is read again on SIGHUP.
+///
+/// # Errors
+/// [`ServeError`] says what could not be had; nothing was opened then.
+pub fn run(config: Config, path: PathBuf) -> Result<(), ServeError> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|error| ServeError::System("make this process not dumpable", error.into()))?;
+    let sockets = Sockets::bind(&config)?;
+    crate::rights::drop_to(config.node.user.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("gateway")
+        .build()
+        .map_err(|error| ServeError::System("start the runtime", error))?;
+    runtime.block_on(async {
+        let running = Running::start(config, Some(path), sockets).await?;
+        running.until_told_to_stop().await
+    })
+}
+
+/// The portal's and the operator's sockets, bound while this process may still bind low ports.
+pub struct Sockets {
+    portal: Vec<std::net::TcpListener>,
+    operator: Option<std::net::TcpListener>,
+}
+
+impl Sockets {
+    /// Binds all that the configuration names.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] names the address that is taken or not ours.
+    pub fn bind(config: &Config) -> Result<Self, ServeError> {
+        let portal = config.portal.listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?;
+        let operator = config.operator.listen.map(bind).transpose()?;
+        Ok(Self { portal, operator })
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<std::net::TcpListener, ServeError> {
+    crate::listen::tcp(address, BACKLOG).map_err(|error| ServeError::Bind(address, error))
+}
+
+/// A gateway that serves.
+pub struct Running {
+    /// What it is made of.
+    pub gate: Arc<Gate>,
+    /// Where the portal listens.
+    pub portal: Vec<SocketAddr>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    path: Option<PathBuf>,
+}
+
+impl Running {
+    /// Reads the ledger, adopts what is open, sweeps what is not, and only then listens.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what could not be had.
+    pub async fn start(config: Config, path: Option<PathBuf>, sockets: Sockets) -> Result<Self, ServeError> {
+        let (clock, notices, news) = (Clock, Notices::default(), Arc::new(News::default()));
+        let ledger = Arc::new(Engine::open(&config.ledger.path).map_err(ServeError::Ledger)?);
+        let (wishes, wanted) = tokio::sync::mpsc::channel(1024);
+        let around =
+            Around { ledger: Arc::clone(&ledger), clock, wishes, news: Arc::clone(&news), notices: notices.clone() };
+        let forwarder =
+            Forwarder::start(&config.services, &config.forward, around).await.map_err(ServeError::Forwarder)?;
+        let seed = crate::clock::random().map_err(|error| ServeError::System("draw random bits", error.into()))?;
+        let certificate = config.portal.tls.as_ref().map(Certificate::load).transpose().map_err(ServeError::Portal)?;
+        let found = ledger.recover(boot_id()?, clock.now()).await.map_err(ServeError::Ledger)?;
+        let gate = Arc::new(Gate {
+            clock,
+            policy: ArcSwap::from_pointee(config.policy.clone()),
+            accounts: ArcSwap::from_pointee(config.accounts.build().map_err(ServeError::Accounts)?),
+            throttle: Mutex::new(config.throttle.build(seed)),
+            certificate,
+            site: ArcSwap::from_pointee(site(&config, &forwarder)),
+            ledger,
+            forwarder,
+            expiries: Expiries::default(),
+            counters: Counters::default(),
+            refusals: Refusals::default(),
+            notices,
+            news,
+            config: ArcSwap::from_pointee(config),
+        });
+        take_up(&gate, found).await;
+        remember_accepted(&gate).await.map_err(ServeError::Ledger)?;
+        let running =
+            Self { gate, portal: Vec::new(), path, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        running.open_doors(sockets, wanted).await
+    }
+
+    /// The last step of a start: from here on people and programs can reach it.
+    async fn open_doors(mut self, sockets: Sockets, wanted: Receiver<Wish>) -> Result<Self, ServeError> {
+        let gate = &self.gate;
+        self.tasks.spawn(expire::run(Arc::clone(gate), self.stop.clone()));
+        self.tasks.spawn(carry_out(Arc::clone(gate), wanted, self.stop.clone()));
+        let operator = sockets.operator.as_ref().and_then(|listener| listener.local_addr().ok());
+        let (listeners, portal) = into_tokio(sockets.portal)?;
+        let desk = Arc::new(crate::desk::Front(Arc::clone(gate)));
+        let config = gate.config.load_full();
+        let certificate = gate.certificate.clone();
+        let serving =
+            portal::accept::serve(desk, listeners, certificate, config.portal.limits.into(), self.stop.clone());
+        let notices = gate.notices.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                notices.say(Notice::Portal { error: error.to_string() });
+            }
+        });
+        gate.forwarder.listen();
+        gate.notices.say(Notice::Serving { portal: portal.clone(), services: gate.forwarder.bound(), operator });
+        self.portal = portal;
+        Ok(self)
+    }
+}
+
+fn into_tokio(listeners: Vec<std::net::TcpListener>) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), ServeError> {
+    let failed = |error| ServeError::System("listen for the portal", error);
+    let listeners: Vec<TcpListener> =
+        listeners.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>().map_err(failed)?;
+    let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(failed)?;
+    Ok((listeners, bound))
+}
+
+/// What the portal needs of a configuration, with the ports at which services really listen.
+fn site(config: &Config, forwarder: &Forwarder) -> Site {
+    let mut services = config.services.clone();
+    for (name, bound) in forwarder.bound() {
+        services
+            .iter_mut()
+            .filter(|service| service.terms.service == name)
+            .for_each(|service| service.port = bound.port());
+    }
+    Site::new(config.portal.clone(), services, &config.forward.addresses)
+}
+
+impl Running {
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    ///
+    /// # Errors
+    /// If signals cannot be waited for.
+    pub async fn until_told_to_stop(self) -> Result<(), ServeError> {
+        let failed = |error| ServeError::System("wait for signals", error);
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+        tell_systemd(&self.gate, &[sd_notify::NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => self.reload(),
+            }
+        }
+        tell_systemd(&self.gate, &[sd_notify::NotifyState::Stopping]);
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Ends every task. Grants stay as they are: the next start adopts them (P5).
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP, self.tasks.wait()).await.is_err() {
+            self.gate.notices.say(Notice::StoppedInTheMiddle);
+        }
+        self.gate.forwarder.stop().await;
+        self.gate.notices.say(Notice::Stopped);
+    }
+
+    fn reload(&self) {
+        let Some(path) = &self.path else { return };
+        self.gate.notices.say(match reload(&self.gate, path) {
+            Ok(restart) => Notice::Reloaded { restart },
+            Err(errors) => Notice::NotReloaded { errors },
+        });
+    }
+}
+
+/// Applies a changed file without touching open grants. A bad file leaves the old one in force.
+///
+/// Returns what a restart is needed for, or the text of the errors.
+///
+/// # Errors
+/// The file's errors, as the command line shows them.
+pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
+    let new = Config::load(path).map_err(|errors| errors.to_string())?;
+    let old = gate.config.load_full();
+    let accounts = new.accounts.build().map_err(|error| error.to_string())?;
+    if let (Some(certificate), Some(files)) = (&gate.certificate, &new.portal.tls) {
+        certificate.reload(files).map_err(|error| error.to_string())?;
+    }
+    gate.throttle().set_limits(new.throttle.limits);
+    gate.site.store(Arc::new(site(&new, &gate.forwarder)));
+    gate.policy.store(Arc::new(new.policy.clone()));
+    gate.accounts.store(Arc::new(accounts));
+    let restart = old.needs_restart(&new);
+    gate.config.store(Arc::new(new));
+    Ok(restart)
+}
+
+/// Finishes what the last run left: open windows are adopted with their end and what is left of them, closes cut in the
+/// middle are finished, windows that ended meanwhile are closed as of their end.
+async fn take_up(gate: &Arc<Gate>, found: Swept) {
+    for grant in found.adopt {
+        match gate.forwarder.adopt(&grant).await {
+            Ok(_) => gate.expiries.watch(grant.id, grant.window.deadline),
+            Err(error) => {
+                gate.notices.say(Notice::NotOpened { error });
+                close::close_or_retry(gate, grant.id, Cause::Failed).await;
+            }
+        }
+    }
+    for grant in found.expired {
+        close::close_or_retry(gate, grant.id, Cause::Expired).await;
+    }
+    for grant in found.finish {
+        if let Err(error) = close::finish(gate, &grant).await {
+            gate.notices.say(Notice::Ledger { error });
+        }
+    }
+}
+
+/// The forwarder asks for an end; the one door carries it out.
+async fn carry_out(gate: Arc<Gate>, mut wanted: Receiver<Wish>, stop: CancellationToken) {
+    loop {
+        let wish = tokio::select! {
+            wish = wanted.recv() => wish,
+            () = stop.cancelled() => return,
+        };
+        let Some(wish) = wish else { return };
+        let gate = Arc::clone(&gate);
+        tokio::spawn(async move { close::close_or_retry(&gate, wish.grant, wish.cause).await });
+    }
+}
+
+/// A name accepted lately is not bound by the failures of strangers (F15); that must survive a restart.
+async fn remember_accepted(gate: &Gate) -> Result<(), LedgerError> {
+    let since = gate.clock.now().utc.checked_sub(REMEMBERED).unwrap_or(jiff::Timestamp::MIN);
+    for (name, source, at) in gate.ledger.accepted_since(since).await? {
+        gate.throttle().learn(&name, Source::new(source), at);
+    }
+    Ok(())
+}
+
+fn boot_id() -> Result<BootId, ServeError> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(|error| ServeError::System("read which boot this is", error))?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16)
+        .map(|number| BootId(number.to_be_bytes()))
+        .map_err(|_| ServeError::System("read which boot this is", std::io::ErrorKind::InvalidData.into()))
+}
+
+fn tell_systemd(gate: &Gate, state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        gate.notices.say(Notice::Systemd { error: error.to_string() });
+    }
+}
+
+/// Why a gateway did not start. Each says what to do.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An address could not be bound.
+    Bind(SocketAddr, std::io::Error),
+    /// The ledger.
+    Ledger(LedgerError),
+    /// The account servers' settings.
+    Accounts(BuildError),
+    /// The forwarder.
+    Forwarder(StartError),
+    /// The portal.
+    Portal(BadCertificate),
+    /// The log.
+    Log(String),
+    /// The control socket or the operator's listener.
+    Operator(String),
+    /// Rights could not be given up.
+    Rights(crate::rights::RightsError),
+    /// The system refused something.
+    System(&'static str, std::io::Error),
+}
+
+impl From<crate::rights::RightsError> for ServeError {
+    fn from(error: crate::rights::RightsError) -> Self {
+        Self::Rights(error)
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                write!(f, "{address} is taken by another program; stop it, or change `listen`")
+            }
+            Self::Bind(address, error) => {
+                write!(f, "cannot listen on {address}: {error}; is it an address of this machine?")
+            }
+            Self::Ledger(error) => error.fmt(f),
+            Self::Accounts(error) => write!(f, "account servers: {error}"),
+            Self::Forwarder(error) => write!(f, "the forwarder did not start: {error}"),
+            Self::Portal(error) => write!(f, "the portal did not start: {error}"),
+            Self::Log(error) => write!(f, "the log did not start: {error}"),
+            Self::Operator(error) => write!(f, "the operator's socket did not start: {error}"),
+            Self::Rights(error) => error.fmt(f),
+            Self::System(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
