@@ -10,10 +10,11 @@ pub(crate) fn run() -> ExitCode {
         step("formatting", || cargo(&["fmt", "--all", "--check"]).map(drop)),
         step("rules of the house", sources::rules),
         step("proof types have their makers and no others", sources::makers),
-        step("licences and duplicates", dependencies::review),
+        step("licences, sources, duplicates", dependencies::review),
         step("edges between crates", dependencies::edges),
         step("lints", || {
-            cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]).map(drop)
+            cargo(&["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+                .map(drop)
         }),
         step("documentation", || {
             cargo_with(&[("RUSTDOCFLAGS", "--deny warnings")], &["doc", "--quiet", "--workspace", "--no-deps"])

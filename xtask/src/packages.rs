@@ -1,35 +1,52 @@
-//! Debian packages that the system tests need. A test whose package is missing is left out by name, never by chance.
+//! Debian packages that the tests need. A test whose package is missing is left out by name, never by chance.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// What tests ask for by name, the program that shows it is there, and the package that has it.
+/// Names of what is left out, with commas between them: told to the tests.
+pub(crate) const WITHOUT: &str = "KMSGATE_TEST_WITHOUT";
+
+/// What tests ask for by name, the file that shows it is there, and the package that has it.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/sbin/dovecot", "dovecot-core"),
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("faketime", "/usr/bin/faketime", "faketime"),
     ("gcore", "/usr/bin/gcore", "gdb"),
+    ("chromium", "/usr/bin/chromium", "chromium"),
+    ("chromium", "/usr/bin/chromedriver", "chromium-driver"),
+    ("chromium", "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", "fonts-noto-cjk"),
+    ("ip", "/bin/ip", "iproute2"),
 ];
 
-/// Makes the packages be there if this is root; else says what is missing. Returns the names of what stays missing.
+/// Makes the packages be there if this is root; else says what is missing. Returns the names of what is left out: what
+/// stays missing, and what whoever calls has left out already.
 ///
 /// # Errors
 /// If the installation fails.
-pub(crate) fn prepare() -> Result<Vec<&'static str>, String> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(_, program, _)| !Path::new(program).exists()).collect();
+pub(crate) fn prepare() -> Result<BTreeSet<String>, String> {
+    let mut without = told();
+    let missing = NEEDED.iter().filter(|(name, file, _)| !without.contains(*name) && !Path::new(file).exists());
+    let missing: Vec<_> = missing.copied().collect();
     if missing.is_empty() {
-        return Ok(Vec::new());
+        return Ok(without);
     }
     let packages: Vec<&str> = missing.iter().map(|(_, _, package)| *package).collect();
     if is_root() {
         install(&packages)?;
-        return Ok(Vec::new());
+        return Ok(without);
     }
-    let mut names: Vec<&str> = missing.iter().map(|(name, _, _)| *name).collect();
-    names.dedup();
-    eprintln!("Not installed: {}.", packages.join(" "));
-    eprintln!("Left out: every test that needs {}. As root this command installs them itself.", names.join(", "));
-    Ok(names)
+    let names: BTreeSet<&str> = missing.iter().map(|(name, ..)| *name).collect();
+    let shown: Vec<&str> = names.iter().copied().collect();
+    eprintln!("Not installed: {}. As root this command installs them itself.", packages.join(" "));
+    eprintln!("Left out: every test that needs {}.", shown.join(", "));
+    without.extend(names.into_iter().map(str::to_owned));
+    Ok(without)
+}
+
+fn told() -> BTreeSet<String> {
+    let told = std::env::var(WITHOUT).unwrap_or_default();
+    told.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
 fn is_root() -> bool {
@@ -49,7 +66,7 @@ fn apt(arguments: &[&str]) -> Result<(), String> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(arguments)
         .output()
-        .map_err(|error| format!("cannot start apt-get: {error}"))?;
+        .map_err(|error| format!("cannot start apt-get: {error}; this installation is meant for Debian"))?;
     if output.status.success() {
         return Ok(());
     }

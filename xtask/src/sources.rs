@@ -1,4 +1,4 @@
-//! Rules of the house that a machine can see.
+//! Rules of the house that a machine can see in the text.
 
 use crate::step::none;
 use std::path::{Path, PathBuf};
@@ -6,36 +6,84 @@ use std::path::{Path, PathBuf};
 /// Longest file, tests apart.
 const LONGEST: usize = 700;
 
-/// A proof's maker, and the only files in which it may be called.
-const MAKERS: &[(&str, &[&str])] = &[
-    ("Identity::accepted(", &["crates/accounts/src/chain.rs", "crates/accounts/src/chain/"]),
-    ("Identity::vouched(", &["crates/gateway/src/operator/"]),
+/// A proof's maker, and the only file in which it may be called: once, and nowhere else outside tests.
+const MAKERS: &[(&str, &str)] = &[
+    // An identity is proved where an account server's answer is read.
+    ("Identity::accepted(", "crates/accounts/src/chain.rs"),
 ];
 
-/// Lines that no source may have, and why.
+/// The weaker maker: an operator's word instead of an account server's. Only the operator's rooms have it.
+const VOUCHED: (&str, &[&str]) = ("Identity::vouched(", &["crates/gateway/src/operator/", "crates/gateway/src/cli/"]);
+
+/// Files that may hold `unsafe`, each with the reason.
+const UNSAFE: &[(&str, &str)] = &[];
+
+/// What no source may have, and why.
 const NEVER: &[(&str, &str)] = &[
     ("#[ignore", "a test runs or is removed"),
     ("thread::sleep", "wait for a condition, not for time"),
     ("#[allow(", "use #[expect(.., reason = ..)]"),
+    ("#![allow(", "use #![expect(.., reason = ..)]"),
 ];
+
+/// What no test may have beside [`NEVER`].
+const NEVER_IN_TESTS: &[(&str, &str)] = &[("sleep(", "wait for a condition, not for time")];
+
+/// A file of ours.
+struct Source {
+    /// From the root, with slashes.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Whether all of it is test.
+    fn is_test(&self) -> bool {
+        let path = &self.path;
+        let named = path.ends_with("/tests.rs") || path.ends_with("/conformance.rs");
+        path.starts_with("tests/") || named || path.contains("/tests/") || path.contains("/conformance/")
+    }
+
+    /// The lines that are built into the program.
+    fn own(&self) -> &str {
+        if self.is_test() { "" } else { self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default() }
+    }
+
+    /// (number, line without its comment, whether it is of a test).
+    fn code(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        let own = self.own().lines().count();
+        let lines = self.text.lines().enumerate();
+        lines.map(move |(index, line)| (index + 1, line.split("//").next().unwrap_or_default(), index >= own))
+    }
+
+    /// Whether this file is one of those that look for the words, and therefore have them.
+    fn looks_for_words(&self) -> bool {
+        self.path == "xtask/src/sources.rs"
+    }
+}
 
 /// Length, first lines, and what must never be written.
 pub(crate) fn rules() -> Result<(), String> {
     let mut findings = Vec::new();
-    for (path, text) in sources()? {
-        let shown = path.display();
-        let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let lines = own.lines().count();
-        if lines > LONGEST && !is_test(&path) {
-            findings.push(format!("{shown}: {lines} lines; past {LONGEST} it wants to be two"));
+    for source in sources()? {
+        let path = &source.path;
+        let lines = source.own().lines().count();
+        if lines > LONGEST {
+            findings.push(format!("{path}: {lines} lines; past {LONGEST} it wants to be two"));
         }
-        if !text.starts_with("//!") {
-            findings.push(format!("{shown}: the first line says what the file is for"));
+        if !source.text.starts_with("//!") {
+            findings.push(format!("{path}: the first line says what the file is for"));
         }
-        for (number, line) in text.lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            for (never, why) in NEVER.iter().filter(|(never, _)| code.contains(never)) {
-                findings.push(format!("{shown}:{}: {never}: {why}", number + 1));
+        if source.looks_for_words() {
+            continue;
+        }
+        for (number, code, test) in source.code() {
+            let more = NEVER_IN_TESTS.iter().filter(|_| test);
+            for (never, why) in NEVER.iter().chain(more).filter(|(never, _)| code.contains(never)) {
+                findings.push(format!("{path}:{number}: {never}: {why}"));
+            }
+            if has_word(code, "unsafe") && !UNSAFE.iter().any(|(known, _)| known == path) {
+                findings.push(format!("{path}:{number}: unsafe: only the files on the list in xtask/src/sources.rs"));
             }
         }
     }
@@ -45,43 +93,50 @@ pub(crate) fn rules() -> Result<(), String> {
 /// Proofs are made where they are proved, and nowhere else.
 pub(crate) fn makers() -> Result<(), String> {
     let mut findings = Vec::new();
-    for (path, text) in sources()? {
-        let shown = path.to_string_lossy().into_owned();
-        let own = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (maker, homes) in MAKERS {
-            let at_home = is_test(&path) || homes.iter().any(|home| shown.starts_with(home));
-            if !at_home && own.contains(maker) {
-                findings.push(format!("{shown} calls {maker}..): only {} may", homes.join(", ")));
-            }
+    let sources = sources()?;
+    let sources = || sources.iter().filter(|source| !source.looks_for_words());
+    for (maker, home) in MAKERS {
+        let calls: Vec<String> = sources().flat_map(|source| calls(source, maker)).collect();
+        let (at_home, astray): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|call| call.starts_with(&format!("{home}:")));
+        if at_home.len() != 1 {
+            findings.push(format!("{home} calls {maker}..) {} times; there is one way to the proof", at_home.len()));
         }
+        findings.extend(astray.iter().map(|call| format!("{call} calls {maker}..): only {home} may")));
     }
+    let (maker, homes) = VOUCHED;
+    let calls = sources().flat_map(|source| calls(source, maker));
+    let astray = calls.filter(|call| !homes.iter().any(|home| call.starts_with(home)));
+    findings.extend(astray.map(|call| format!("{call} calls {maker}..): only {} may", homes.join(", "))));
     none(findings)
 }
 
-fn is_test(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    text.contains("/tests/")
-        || text.starts_with("tests/")
-        || text.ends_with("/tests.rs")
-        || text.starts_with("xtask/")
-        || text.contains("/testing/")
-        || text.ends_with("conformance.rs")
-        || text.contains("/conformance/")
+/// Where the program, tests apart, has this: `path:line`.
+fn calls(source: &Source, what: &str) -> Vec<String> {
+    let own = source.code().filter(|(_, code, test)| !test && code.contains(what));
+    own.map(|(number, ..)| format!("{}:{number}", source.path)).collect()
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
 }
 
 /// Every Rust file of ours with its text, by its path from the root.
-fn sources() -> Result<Vec<(PathBuf, String)>, String> {
+fn sources() -> Result<Vec<Source>, String> {
     let mut found = Vec::new();
-    for root in ["crates", "tests", "bench", "xtask"] {
+    for root in ["crates", "tests", "bench", "xtask", "fuzz"] {
         walk(Path::new(root), &mut found)?;
     }
-    found.retain(|(path, _)| path != Path::new("xtask/src/sources.rs"));
     found.sort();
-    Ok(found)
+    let source = |(path, text): (PathBuf, String)| Source { path: path.to_string_lossy().into_owned(), text };
+    Ok(found.into_iter().map(source).collect())
 }
 
 fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+    if !directory.exists() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.is_dir() && !path.ends_with("target") {
@@ -92,4 +147,20 @@ fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_a_test_is_told_apart() {
+        let text = "//! x\nfn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n";
+        let source = Source { path: "crates/x/src/lib.rs".into(), text: text.into() };
+        let tests: Vec<usize> = source.code().filter(|(.., test)| *test).map(|(number, ..)| number).collect();
+        assert_eq!(tests, [4, 5, 6, 7]);
+        assert_eq!(calls(&source, "fn "), ["crates/x/src/lib.rs:2"]);
+        let whole = Source { path: "tests/system/tests/a.rs".into(), text: text.into() };
+        assert!(whole.is_test() && whole.own().is_empty());
+    }
 }

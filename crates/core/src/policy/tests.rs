@@ -1,3 +1,5 @@
+//! Policy, one line a case.
+
 use super::*;
 use crate::name::{Domain, Name, Person, ServerName};
 use crate::time::BootTime;

@@ -1,3 +1,5 @@
+//! The throttle, by cases and against a reference that has all the room it wants.
+
 use super::*;
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
