@@ -134,6 +134,7 @@ impl Running {
         let gate = &self.gate;
         self.tasks.spawn(expire::run(Arc::clone(gate), self.stop.clone()));
         self.tasks.spawn(carry_out(Arc::clone(gate), wanted, self.stop.clone()));
+        crate::event::start(gate, &self.stop, &self.tasks);
         let operator = sockets.operator.as_ref().and_then(|listener| listener.local_addr().ok());
         let (listeners, portal) = into_tokio(sockets.portal)?;
         let desk = Arc::new(crate::desk::Front(Arc::clone(gate)));

@@ -8,24 +8,24 @@ use std::fmt;
 /// Longest value, in bytes, before quoting.
 pub const LONGEST: usize = 256;
 
-/// A line under construction. Values are escaped as they enter, so no line can be malformed.
+/// A line under construction. Values are escaped when it is written, so no line can be malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line(String);
+pub struct Line {
+    kind: &'static str,
+    fields: Vec<(&'static str, String)>,
+}
 
 impl Line {
     /// A line of this kind.
     #[must_use]
     pub fn new(kind: &'static str) -> Self {
-        Self(kind.to_owned())
+        Self { kind, fields: Vec::new() }
     }
 
     /// One more `key=value`.
     #[must_use]
     pub fn field(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.0.push(' ');
-        self.0.push_str(key);
-        self.0.push('=');
-        escape(&mut self.0, &value.to_string());
+        self.fields.push((key, value.to_string()));
         self
     }
 
@@ -37,11 +37,28 @@ impl Line {
             None => self,
         }
     }
+
+    /// The same line as one JSON object: the moment as `time`, the kind as `event`, then every field as a string.
+    #[must_use]
+    pub fn json(&self, at: jiff::Timestamp) -> String {
+        let mut text = format!("{{\"time\":\"{at:.3}\",\"event\":\"{}\"", self.kind);
+        for (key, value) in &self.fields {
+            text.push_str(&format!(",\"{key}\":"));
+            quote(&mut text, cut(value));
+        }
+        text.push('}');
+        text
+    }
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.kind)?;
+        self.fields.iter().try_for_each(|(key, value)| {
+            let mut text = String::with_capacity(value.len() + 2);
+            escape(&mut text, cut(value));
+            write!(f, " {key}={text}")
+        })
     }
 }
 
@@ -130,14 +147,21 @@ fn yes(whether: bool) -> &'static str {
 }
 
 /// Bare if every character is in `[A-Za-z0-9._:@/+-]`, else a JSON string (RFC 8259 section 7) with control and bidi
-/// characters escaped. At most [`LONGEST`] bytes of the value.
+/// characters escaped.
 fn escape(line: &mut String, value: &str) {
-    let cut = value.floor_char_boundary(LONGEST);
-    let value = value.get(..cut).unwrap_or_default();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:@/+-".contains(&byte)) {
         line.push_str(value);
         return;
     }
+    quote(line, value);
+}
+
+/// At most [`LONGEST`] bytes of the value.
+fn cut(value: &str) -> &str {
+    value.get(..value.floor_char_boundary(LONGEST)).unwrap_or_default()
+}
+
+fn quote(line: &mut String, value: &str) {
     line.push('"');
     value.chars().for_each(|character| escape_character(line, character));
     line.push('"');
@@ -193,6 +217,10 @@ mod tests {
             let back: String = if quoted { serde_json::from_str(written).unwrap() } else { written.to_owned() };
             prop_assert!(value.starts_with(&back));
             prop_assert!(back.len() > LONGEST - 4 || back == value);
+            let json = Line::new("x").field("k", &value).json(jiff::Timestamp::UNIX_EPOCH);
+            prop_assert!(!json.chars().any(|c| c.is_control() || turns_text(c)));
+            let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(json["k"].as_str(), Some(back.as_str()));
         }
     }
 }

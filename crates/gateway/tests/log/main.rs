@@ -1,0 +1,4 @@
+//! What the log promises its receivers.
+
+#[cfg(test)]
+mod receivers;
