@@ -118,7 +118,7 @@ fault-plain-http-title = This way is not encrypted
 fault-plain-http-detail = A password must not travel in the clear. Open { $address } and check that it begins with https. If you typed a password, change it.
 
 fault-not-found-title = There is nothing here
-fault-not-found-detail = Go back to the sign-in page. In the API, a token opens its own grant only.
+fault-not-found-detail = Nothing is at this address, or it belongs to somebody else. Go back to the sign-in page.
 
 fault-method-title = That cannot be done here
 fault-method-detail = This page takes other methods. Go back to the sign-in page.

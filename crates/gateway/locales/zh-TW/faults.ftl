@@ -118,7 +118,7 @@ fault-plain-http-title = 這個連線沒有加密
 fault-plain-http-detail = 密碼不能以明文傳送。請開啟 { $address }，並確認網址以 https 開頭。如果您已輸入密碼，請更改密碼。
 
 fault-not-found-title = 這裡沒有內容
-fault-not-found-detail = 請回到登入頁。在 API 中，每個權杖只能開啟它自己的授權。
+fault-not-found-detail = 這個網址沒有內容，或屬於其他人。請回到登入頁。
 
 fault-method-title = 這裡不能這樣做
 fault-method-detail = 此頁面只接受其他方法。請回到登入頁。

@@ -131,6 +131,23 @@ async fn a_panic_ends_one_answer_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_visitor_who_goes_away_ends_the_work_that_was_begun() {
+    let portal = start().await;
+    let (begun, dropped) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    portal.desk.say(Say::Nothing(Arc::clone(&begun), Arc::clone(&dropped)));
+    let mut stream = portal.connect_from("127.0.0.1").await;
+    let head = format!(
+        "POST {GRANTS} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        portal.at,
+        ALICE_JSON.len()
+    );
+    stream.write_all(&[head.as_bytes(), ALICE_JSON].concat()).await.unwrap();
+    begun.notified().await;
+    drop(stream);
+    tokio::time::timeout(Duration::from_secs(10), dropped.notified()).await.unwrap();
+}
+
+#[tokio::test]
 async fn told_to_stop_it_stops_though_somebody_watches() {
     let mut portal = start().await;
     let granted = portal.api(ALICE_JSON).await.json();

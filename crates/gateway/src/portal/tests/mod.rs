@@ -73,6 +73,8 @@ enum Say {
     Grant,
     Refuse(Refusal),
     Panic,
+    /// Nothing, ever; tells when it was begun and when it was dropped.
+    Nothing(Arc<tokio::sync::Notify>, Arc<tokio::sync::Notify>),
 }
 
 #[derive(Default)]
@@ -155,6 +157,19 @@ impl Desk for TestDesk {
     }
 
     fn admit(&self, sign_in: SignIn, visit: Visit) -> Work<'_, Answer> {
+        if let Some(Say::Nothing(begun, dropped)) = self.memory.lock().unwrap().say.clone() {
+            struct Told(Arc<tokio::sync::Notify>);
+            impl Drop for Told {
+                fn drop(&mut self) {
+                    self.0.notify_one();
+                }
+            }
+            return Box::pin(async move {
+                let _told = Told(dropped);
+                begun.notify_one();
+                std::future::pending().await
+            });
+        }
         Box::pin(async move {
             let mut memory = self.memory.lock().unwrap();
             let SignIn { login, password, service, source } = sign_in;
@@ -165,7 +180,7 @@ impl Desk for TestDesk {
                     drop(memory);
                     panic!("a fault in the pipeline, on purpose")
                 }
-                Say::Grant => {}
+                Say::Grant | Say::Nothing(..) => {}
             }
             let now = self.now();
             let standing = memory
