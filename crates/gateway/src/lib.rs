@@ -24,6 +24,7 @@ pub mod expire;
 pub mod forward;
 pub mod gate;
 pub mod listen;
+pub mod operator;
 pub mod portal;
 pub mod rights;
 pub mod serve;

@@ -136,6 +136,8 @@ impl Running {
         self.tasks.spawn(carry_out(Arc::clone(gate), wanted, self.stop.clone()));
         crate::event::start(gate, &self.stop, &self.tasks);
         let operator = sockets.operator.as_ref().and_then(|listener| listener.local_addr().ok());
+        crate::operator::start(gate, sockets.operator, self.path.clone(), &self.stop, &self.tasks)
+            .map_err(ServeError::Operator)?;
         let (listeners, portal) = into_tokio(sockets.portal)?;
         let desk = Arc::new(crate::desk::Front(Arc::clone(gate)));
         let config = gate.config.load_full();

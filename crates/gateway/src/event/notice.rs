@@ -9,6 +9,7 @@ use kmsgate_core::reason::Reason;
 use kmsgate_ledger::records::LedgerError;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,6 +73,13 @@ pub enum Notice {
     Accept {
         /// Which listener.
         listener: SocketAddr,
+        /// Why.
+        error: String,
+    },
+    /// The control socket failed.
+    Control {
+        /// Which.
+        path: PathBuf,
         /// Why.
         error: String,
     },
@@ -198,6 +206,9 @@ impl Notice {
             Self::Ledger { error } => Line::new("ledger").field("detail", error),
             Self::LogReceiver { detail } => Line::new("log_receiver").field("detail", detail),
             Self::Accept { listener, error } => Line::new("accept").field("listener", listener).field("detail", error),
+            Self::Control { path, error } => {
+                Line::new("control").field("socket", path.display()).field("detail", error)
+            }
             Self::Reloaded { restart } => {
                 restart.iter().fold(Line::new("reloaded"), |line, key| line.field("needs_restart", key))
             }

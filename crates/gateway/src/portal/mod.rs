@@ -22,7 +22,7 @@ mod pages;
 pub mod session;
 pub mod source;
 pub mod tls;
-mod view;
+pub(crate) mod view;
 pub mod visitor;
 
 #[cfg(test)]

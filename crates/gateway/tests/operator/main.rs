@@ -1,0 +1,4 @@
+//! What an operator is promised, against a whole gateway.
+
+#[cfg(test)]
+mod control;
