@@ -1,7 +1,7 @@
 //! What everybody outside learns: log lines, numbers, what the program says of itself. What must never happen here: a
 //! password, the name of somebody who was never accepted, a receiver that makes a sign-in wait.
 //!
-//! * [`line`]: an event of the ledger as the contract's line.
+//! * [`mod@line`]: an event of the ledger as the contract's line.
 //! * [`notice`]: what the program says of itself.
 //! * [`sender`]: carries the lines to their receiver, in the form of [`syslog`] or another.
 //! * [`news`]: wakes whoever waits for the ledger's next event.
