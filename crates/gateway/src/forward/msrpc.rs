@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The common header's length (C706 section 12.6.3.1).
 pub const HEADER: usize = 16;
-/// The longest fragment that our bind offers to take; a longer answer to a health check is refused.
+/// The longest fragment that our bind offers to take.
 pub const LONGEST_ANSWER: u16 = 5840;
 
 /// PTYPE of a request (C706 table 12-1).
@@ -156,7 +156,7 @@ pub fn bind_ack(call: u32) -> Vec<u8> {
     pdu.extend_from_slice(&LONGEST_ANSWER.to_le_bytes());
     pdu.extend_from_slice(&LONGEST_ANSWER.to_le_bytes());
     pdu.extend_from_slice(&1_u32.to_le_bytes());
-    // Secondary address "1688" with its NUL, one byte of padding... then one result: accepted, NDR.
+    // Secondary address "1688" with its NUL, one byte of padding, then one result: accepted, NDR.
     pdu.extend_from_slice(&[5, 0]);
     pdu.extend_from_slice(b"1688\0");
     pdu.extend_from_slice(&[0]);
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A bind to the KMS interface as captured from a client, its fragment sizes and call number set to ours.
+    /// Written out by hand from C706 section 12.6.4.3, so that the encoder is not its own witness.
     const GOLDEN_BIND: &str = "05000b031000000048000000010000 00d016d01600000000 01000000 00000100 \
         7521c8514e845047b0d8ec255555bc06 01000000 045d888aeb1cc9119fe808002b104860 02000000";
 
@@ -292,7 +292,7 @@ mod tests {
         let little = bind_ack(1);
         assert_eq!(little.len(), 60);
         assert_eq!(accepted(&little), Ok(()));
-        let big = hex("05000c03000000000038000000000001 16d016d000000001 0004313335 00 0000 \
+        let big = hex("05000c0300000000003c000000000001 16d016d000000001 0004313335 00 0000 \
             01000000 00000000 8a885d041ceb11c99fe808002b104860 00000002");
         // "135" with its NUL is four bytes, so that two bytes of padding follow.
         assert_eq!(accepted(&big), Ok(()));
