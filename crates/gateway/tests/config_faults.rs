@@ -188,13 +188,11 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             "[quota]\ntimezone = \"Asia/Taipeh\"".into(),
             "2:12: timezone: this machine knows no time zone \"Asia/Taipeh\"",
         ),
+        (rule("hours = [\"weekdays\"]"), "4:10: hours: \"weekdays\" is not of the form \"mon-fri 08:00-18:00\""),
+        ("[[rule]]\nname = \"x\"\nusers = [\"/alice\"]".into(), "3:10: users: there is no domain before the slash"),
         (
-            rule("hours = [\"weekdays\"]"),
-            "4:10: hours: \"weekdays\" is no time of the week, such as \"mon-fri 08:00-18:00\"",
-        ),
-        (
-            "[[rule]]\nname = \"x\"\nusers = [\"alice\"]".into(),
-            "3:10: users: \"alice\" has no domain; write it like \"campus/alice\"",
+            "[[rule]]\nname = \"x\"\nusers = [\"guest/alice\"]".into(),
+            "3:10: users: no [[account_server]] has the domain \"guest\"; did you mean \"guests\"?",
         ),
         // What contradicts itself.
         (

@@ -246,6 +246,8 @@ pub struct Log {
 /// Where the log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTarget {
+    /// Nobody: the ledger alone keeps the record. No file says so; `kmsgate demo --tour` shows the ledger itself.
+    Nobody,
     /// Standard output.
     Stdout,
     /// A syslog socket on this machine.

@@ -6,6 +6,7 @@ pub mod place;
 pub mod provider;
 pub mod tour;
 
+use crate::config::{Config, LogTarget};
 use crate::serve::{Running, ServeError, Sockets};
 use place::Place;
 use std::fmt;
@@ -29,16 +30,17 @@ pub fn run(options: Options) -> Result<(), DemoError> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let provider = provider::start().await?;
-        let running = start(&place, provider.address()).await?;
+        let running = start(&place, provider.address(), LogTarget::Stdout).await?;
         println!("{}", welcome(&place, &running));
         running.until_told_to_stop().await.map_err(DemoError::Serve)
     })
 }
 
-/// A gateway in this place, in front of that provider.
-pub(crate) async fn start(place: &Place, provider: std::net::SocketAddr) -> Result<Running, DemoError> {
+/// A gateway in this place, in front of that provider, with its log there.
+pub(crate) async fn start(place: &Place, provider: std::net::SocketAddr, log: LogTarget) -> Result<Running, DemoError> {
     let path = place.write_config(provider)?;
-    let config = crate::config::Config::load(&path).map_err(|errors| DemoError::Config(errors.to_string()))?;
+    let mut config = Config::load(&path).map_err(|errors| DemoError::Config(errors.to_string()))?;
+    config.log.target = log;
     let sockets = Sockets::bind(&config).map_err(DemoError::Serve)?;
     Running::start(config, Some(path), sockets).await.map_err(DemoError::Serve)
 }

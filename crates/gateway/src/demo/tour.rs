@@ -4,6 +4,7 @@
 use super::client::{self, Response, Tried};
 use super::place::Place;
 use super::{DemoError, provider, runtime, start};
+use crate::config::LogTarget;
 use crate::event::line;
 use crate::serve::Running;
 use kmsgate_ledger::records::{Event, What};
@@ -18,7 +19,7 @@ pub fn run() -> Result<(), DemoError> {
     let place = Place::make(0, 0)?;
     runtime()?.block_on(async {
         let provider = provider::start().await?;
-        let running = start(&place, provider.address()).await?;
+        let running = start(&place, provider.address(), LogTarget::Nobody).await?;
         let walked = walk(&running).await;
         running.stop().await;
         walked
@@ -53,6 +54,7 @@ async fn walk(running: &Running) -> Result<(), DemoError> {
     granted(portal).await?;
     expect(connect(guarded).await?, &Tried::Accepted)?;
     say("the provider answered");
+    closed(running, 2).await?;
 
     step(7, "The quota is used up: the refusal says so, and when to come back.");
     refused(portal, "demo", "demo", 429, "quota_exhausted").await?;
@@ -128,9 +130,8 @@ async fn events(running: &Running, after: u64) -> Result<Vec<Event>, DemoError> 
     events.map_err(|error| DemoError::Promise(error.to_string()))
 }
 
-/// Waits until the second grant is closed, then prints every event as the log prints it.
+/// Prints every event as the log prints it.
 async fn ledger(running: &Running) -> Result<(), DemoError> {
-    closed(running, 2).await?;
     for event in events(running, 0).await? {
         say(&line::message(&event));
     }

@@ -17,6 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// An open way to the receiver.
 pub(super) enum Sink {
+    Nobody,
     Stdout(Stdout),
     Unix(UnixDatagram),
     Udp(UdpSocket),
@@ -37,6 +38,7 @@ impl Sink {
     pub(super) async fn connect(target: &LogTarget) -> Result<Self> {
         let connect = async {
             Ok(match target {
+                LogTarget::Nobody => Self::Nobody,
                 LogTarget::Stdout => Self::Stdout(Stdout::start()?),
                 LogTarget::Unix(path) => {
                     let socket = UnixDatagram::unbound()?;
@@ -58,6 +60,19 @@ impl Sink {
             let written = stdout.write(lines(messages)).await;
             return written.map_err(|error| NotTaken { taken: 0, doubt: false, error });
         }
+        if let Self::Tcp(stream) = self {
+            // A receiver that closed in good order before this batch has what came before it.
+            let (doubt, error) = match hung_up(stream) {
+                Ok(false) => return self.send_in_time(messages).await,
+                Ok(true) => (false, gone()),
+                Err(error) => (true, error),
+            };
+            return Err(NotTaken { taken: 0, doubt, error });
+        }
+        self.send_in_time(messages).await
+    }
+
+    async fn send_in_time(&mut self, messages: &[String]) -> std::result::Result<(), NotTaken> {
         let mut taken = 0;
         let sent = timeout(LONGEST_WAIT, self.send_counting(messages, &mut taken)).await;
         let doubt = matches!(self, Self::Tcp(_));
@@ -66,7 +81,7 @@ impl Sink {
 
     async fn send_counting(&mut self, messages: &[String], taken: &mut usize) -> Result<()> {
         match self {
-            Self::Stdout(_) => {}
+            Self::Nobody | Self::Stdout(_) => {}
             Self::Unix(socket) => {
                 for message in messages {
                     socket.send(message.as_bytes()).await?;
@@ -84,9 +99,6 @@ impl Sink {
                 }
             }
             Self::Tcp(stream) => {
-                if hung_up(stream)? {
-                    return Err(gone());
-                }
                 stream.write_all(octet_counted(messages).as_bytes()).await?;
             }
         }
