@@ -7,7 +7,7 @@
 //! * [`frame`]: what all kinds share: connections, [`queue`] fair between addresses, time-out, [`breaker`], counters.
 //! * [`server`]: the kinds, listed once.
 //! * [`verdict`]: what a server can say.
-//! * [`file`]: names and argon2id hashes in a local file.
+//! * [`mod@file`]: names and argon2id hashes in a local file.
 //! * [`pop3`]: a mail server.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
 

@@ -1,7 +1,7 @@
 //! The local account file as an account server. What must never happen here: more hashing at once than the pool allows,
 //! an answer whose time tells which names exist, a half-read file in force.
 //!
-//! * [`format`]: a line, and the whole file, as values.
+//! * [`mod@format`]: a line, and the whole file, as values.
 //! * [`edit`]: `kmsgate account add`, `remove` and `list`.
 //! * [`hash`]: argon2id with bounds.
 

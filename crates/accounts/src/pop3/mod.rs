@@ -1,7 +1,7 @@
 //! A mail server that speaks POP3 as an account server: a right password opens the mailbox. What must never happen here: a
 //! password in clear unless the configuration says so, an outage taken for a wrong password, a message read.
 //!
-//! * [`line`]: what the server sends, as values.
+//! * [`mod@line`]: what the server sends, as values.
 //! * [`encode`]: what we send.
 //! * `talk`: one conversation.
 

@@ -3,7 +3,7 @@
 //! * [`schema`]: the file, its checks, its versions, its copies.
 //! * [`writer`]: the one thread that writes, many jobs in one transaction.
 //! * [`readers`]: the threads that read, and the one that checkpoints.
-//! * [`write`], [`read`], [`report`], [`prune`]: the statements.
+//! * [`mod@write`], [`read`], [`report`], [`prune`]: the statements.
 //! * [`rows`], [`events`]: between rows and records.
 
 mod events;
