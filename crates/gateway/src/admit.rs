@@ -77,10 +77,8 @@ async fn identify(gate: &Arc<Gate>, asked: Asked) -> Result<(Identity, Source, S
             Ok((identity, source, service))
         }
         ChainAnswer::Refused(refused) => {
-            // A server that cannot tell a wrong password from an unknown name says "rejected" for both: so do we, or the
-            // budget of a name would never count at a site that has only such servers.
             unsettled.settle(match refused.reason {
-                Reason::InvalidCredentials => Settled::Failed(Failure::Rejected),
+                _ if refused.definite => Settled::Failed(Failure::Rejected),
                 Reason::AccountServerUnavailable => Settled::Outage,
                 _ => Settled::Failed(Failure::NotAccepted),
             });

@@ -14,6 +14,7 @@ use kmsgate_core::address::Source;
 use kmsgate_core::grant::{GrantId, Totals};
 use kmsgate_core::name::ServiceName;
 use kmsgate_core::reason::Cause;
+use kmsgate_core::time::BootTime;
 use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Claim, ClaimEnd, GrantRecord, LedgerError};
 use std::net::SocketAddr;
@@ -271,7 +272,8 @@ async fn serve(inner: &Inner, index: usize, place: Place, client: TcpStream, pee
     let Some(guarded) = inner.services.get(index) else { return };
     let grant = place.grant();
     let cut = place.cut();
-    let window = inner.around.clock.now().boot.until(place.deadline());
+    let deadline = place.deadline();
+    let window = inner.around.clock.now().boot.until(deadline);
     let until = Instant::now() + window;
     let joined = tokio::select! {
         joined = join(&guarded.pool, inner.settings.connect_timeout) => joined,
@@ -315,13 +317,15 @@ async fn serve(inner: &Inner, index: usize, place: Place, client: TcpStream, pee
     }
     claimed.end(Spent { lasted });
     inner.around.news.notify();
-    wish(inner, grant, carried.verdict).await;
+    wish(inner, grant, deadline, carried.verdict).await;
 }
 
 /// Asks the one door for an end, where this connection's end is the grant's.
-async fn wish(inner: &Inner, grant: GrantId, verdict: Verdict) {
+async fn wish(inner: &Inner, grant: GrantId, deadline: BootTime, verdict: Verdict) {
     let cause = match verdict {
         Verdict::Limit => Cause::Limit,
+        // The window ended it, not the connection; whoever watches the window closes the grant.
+        _ if inner.around.clock.now().boot >= deadline => return,
         _ if inner.slots.used(grant) => Cause::Used,
         _ => return,
     };
