@@ -3,11 +3,70 @@
 //!
 //! * [`certificates`]: an authority and what it issues, good and bad.
 //! * [`dovecot`]: the mail server.
+//! * [`gateway`]: the program itself, from its configuration to its death.
+//! * [`provider`]: what stands behind it, well or ill.
+//! * [`http`], [`net`]: a person's browser and client, from any address of 127.0.0.0/8.
+//! * [`ledger`]: what the record says, read past the program.
+//! * [`log`]: what the program says, line by line.
 
 pub mod certificates;
 pub mod dovecot;
+pub mod gateway;
+pub mod http;
+pub mod ledger;
+pub mod log;
+pub mod net;
+pub mod provider;
 
 use std::path::Path;
+use std::time::Duration;
+
+/// The longest wait for anything that happens at once on a machine that is not overloaded. Nothing is shown by its length:
+/// a test that gets there has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a test needs and a machine may lack: ends the test, with a line that says so, if `KMSGATE_TEST_WITHOUT` leaves it
+/// out; fails it if the thing is neither there nor left out.
+///
+/// Takes the name, a file that shows that it is there, and the Debian package that has it.
+#[macro_export]
+macro_rules! need {
+    ($name:literal, $file:literal, $package:literal) => {
+        match $crate::available($name, $file, $package) {
+            Ok(true) => {}
+            Ok(false) => {
+                eprintln!("left out: needs {}", $name);
+                return;
+            }
+            Err(why) => panic!("{why}"),
+        }
+    };
+}
+
+/// Ends the test, with a line that says so, if this is not root's and `KMSGATE_TEST_WITHOUT` leaves `root` out.
+#[macro_export]
+macro_rules! need_root {
+    () => {
+        if !$crate::is_root() {
+            assert!($crate::left_out("root"), "this test needs root, or KMSGATE_TEST_WITHOUT=root");
+            eprintln!("left out: needs root");
+            return;
+        }
+    };
+}
+
+/// Whether this process is root's.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether `KMSGATE_TEST_WITHOUT` leaves out what needs this.
+#[must_use]
+pub fn left_out(name: &str) -> bool {
+    let without = std::env::var("KMSGATE_TEST_WITHOUT").unwrap_or_default();
+    without.split(',').any(|left_out| left_out.trim() == name)
+}
 
 /// Whether the test can run: true if the program is there; false if it is not and `KMSGATE_TEST_WITHOUT` (names with
 /// commas between them, set by `cargo xtask test`) leaves out what needs it.
@@ -15,8 +74,7 @@ use std::path::Path;
 /// # Errors
 /// It is neither there nor left out; the text says what to install.
 pub fn available(name: &str, program: &str, package: &str) -> Result<bool, String> {
-    let without = std::env::var("KMSGATE_TEST_WITHOUT").unwrap_or_default();
-    if without.split(',').any(|left_out| left_out.trim() == name) {
+    if left_out(name) {
         return Ok(false);
     }
     if Path::new(program).exists() {
