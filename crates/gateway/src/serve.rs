@@ -247,6 +247,8 @@ pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
 async fn take_up(gate: &Arc<Gate>, found: Swept) {
     for grant in found.adopt {
         match gate.forwarder.adopt(&grant).await {
+            // Its last connection ended with the last run, and nobody was there to close it.
+            Ok(_) if grant.is_used() => close::close_or_retry(gate, grant.id, Cause::Used).await,
             Ok(_) => gate.expiries.watch(grant.id, grant.window.deadline),
             Err(error) => {
                 gate.notices.say(Notice::NotOpened { error });

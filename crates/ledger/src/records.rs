@@ -44,6 +44,8 @@ pub struct GrantRecord {
     pub given_back: u16,
     /// Claimed connections that have not ended.
     pub alive: u16,
+    /// The highest number of a claim so far, 0 if there was none. The next claim takes one above it.
+    pub last_claim: u32,
     /// Whether the window ends with its last connection.
     pub close_when_used: bool,
     /// The provider of the last claim.
@@ -52,6 +54,14 @@ pub struct GrantRecord {
     pub totals: Totals,
     /// Whether another identity had a grant on the same key within the last 24 h (F17).
     pub shared: bool,
+}
+
+impl GrantRecord {
+    /// Whether its connections are all used and none runs, where that ends its window.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.close_when_used && self.claims >= self.connections && self.alive == 0
+    }
 }
 
 /// The answer to a reservation.

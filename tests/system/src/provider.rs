@@ -20,6 +20,8 @@ pub enum Manner {
     Hang,
     /// Resets what it accepted.
     Reset,
+    /// Sends back what it gets first, and resets when it gets more.
+    ResetSecond,
     /// Closes what it accepted, in good order.
     Close,
     /// Speaks first, then echoes.
@@ -165,6 +167,14 @@ fn serve(mut stream: TcpStream, manner: Manner) -> End {
             if stream.write_all(b"hello").is_err() {
                 return End::Reset;
             }
+        }
+        Manner::ResetSecond => {
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).unwrap();
+            stream.write_all(bytes.get(..read).unwrap_or_default()).unwrap();
+            let more = stream.read(&mut bytes).unwrap();
+            reset(stream);
+            return if more == 0 { End::Fin } else { End::Reset };
         }
         Manner::Echo => {}
     }

@@ -2,20 +2,16 @@
 //! one side is not told of (F09).
 
 use super::msrpc::{Calls, Scan};
-use super::relay::reset;
+use super::passage::{Filter, Side, Step, rest, step};
 use super::slots::Wire;
 use kmsgate_ledger::records::LedgerError;
+use rustix::net::{Shutdown, shutdown};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// Memory of one direction.
-const BUFFER: usize = 16 * 1024;
 
 /// How far a connection may go.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +33,13 @@ pub struct Limits {
 pub struct Carried {
     /// How it ended.
     pub verdict: Verdict,
-    /// Whether the provider's first byte passed.
+    /// Whether both sides said that nothing more comes. Where they did not, both are to be reset (F09).
+    pub clean: bool,
+    /// Whether the provider's first byte came.
     pub answered: bool,
-    /// Bytes from the person.
+    /// Bytes from the person that the provider's socket took.
     pub bytes_in: u64,
-    /// Bytes to the person.
+    /// Bytes to the person that the person's socket took.
     pub bytes_out: u64,
 }
 
@@ -50,7 +48,7 @@ pub struct Carried {
 pub enum Verdict {
     /// Answered, or ended by the person.
     Served,
-    /// Unanswered, and the provider reset, closed first or kept silent: the claim is to be given back (F07).
+    /// Unanswered, and the provider reset, closed first or kept silent to the end: the claim is to be given back (F07).
     Unserved,
     /// It broke a limit.
     Limit,
@@ -59,14 +57,16 @@ pub enum Verdict {
 }
 
 /// What both directions know of each other.
-#[derive(Debug, Default)]
-struct Shared {
+#[derive(Debug)]
+struct Shared<'a> {
+    began: Instant,
+    wire: &'a Wire,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    /// The provider's first byte came. Said before the ledger is told, so that an answer is never taken for none (P1).
+    answered: AtomicBool,
     /// The person said that nothing more comes.
     person_done: AtomicBool,
-    /// The provider said so before the person did.
-    provider_first: AtomicBool,
     /// Milliseconds after the beginning at which a byte last passed.
     last: AtomicU64,
 }
@@ -81,10 +81,10 @@ enum Broken {
 }
 
 /// Carries bytes both ways until both sides are done, a side breaks off, or something ends it. `answered` is called before
-/// the provider's first byte passes on.
+/// the provider's first byte passes on. The sockets stay with the caller, who tells both sides of an end that is not clean.
 pub async fn carry<F>(
-    mut client: TcpStream,
-    mut upstream: TcpStream,
+    client: &TcpStream,
+    upstream: &TcpStream,
     limits: &Limits,
     wire: &Wire,
     cut: &CancellationToken,
@@ -93,29 +93,24 @@ pub async fn carry<F>(
 where
     F: Future<Output = Result<(), LedgerError>> + Send,
 {
-    prompt(&client);
-    prompt(&upstream);
-    let shared = Shared::default();
-    let began = Instant::now();
-    let ended = {
-        let (mut from_person, mut to_person) = client.split();
-        let (mut from_provider, mut to_provider) = upstream.split();
-        let inward = inward(&mut from_person, &mut to_provider, limits, wire, &shared, began);
-        let outward = outward(&mut from_provider, &mut to_person, wire, &shared, began, answered);
-        tokio::select! {
-            both = async { tokio::try_join!(inward, outward) } => verdict(both.map(drop), &shared),
-            () = cut.cancelled() => Verdict::Cut,
-            () = tokio::time::sleep_until(limits.until) => Verdict::Cut,
-            () = longest(limits.longest) => Verdict::Limit,
-            () = idle(limits.idle, began, &shared) => silent(&shared),
-        }
+    prompt(client);
+    prompt(upstream);
+    let shared = Shared::new(wire);
+    let both = async {
+        tokio::try_join!(inward(client, upstream, limits, &shared), outward(upstream, client, &shared, answered))
     };
-    if ended != Verdict::Served || shared.provider_first.load(Ordering::Relaxed) && !shared.answered() {
-        reset(&client);
-        reset(&upstream);
-    }
+    // What ends a window is looked at before every step, whatever the traffic (P2).
+    let (clean, verdict) = tokio::select! {
+        biased;
+        () = cut.cancelled() => (false, at_the_cut(limits, &shared)),
+        () = tokio::time::sleep_until(limits.until) => (false, shared.hung_or(Verdict::Cut)),
+        () = longest(limits.longest) => (false, shared.hung_or(Verdict::Limit)),
+        both = both => (both.is_ok(), verdict(both.map(drop), &shared)),
+        () = idle(limits.idle, &shared) => (false, shared.hung_or(Verdict::Cut)),
+    };
     Carried {
-        verdict: ended,
+        verdict,
+        clean,
         answered: shared.answered(),
         bytes_in: shared.bytes_in.load(Ordering::Relaxed),
         bytes_out: shared.bytes_out.load(Ordering::Relaxed),
@@ -123,100 +118,104 @@ where
 }
 
 /// From the person to the provider, within the limits.
-async fn inward(
-    from: &mut ReadHalf<'_>,
-    to: &mut WriteHalf<'_>,
-    limits: &Limits,
-    wire: &Wire,
-    shared: &Shared,
-    began: Instant,
-) -> Result<(), Broken> {
-    let mut calls = limits.calls.map(Calls::at_most);
-    let mut buffer = vec![0; BUFFER];
-    let mut held = 0;
-    loop {
-        let room = buffer.get_mut(held..).unwrap_or_default();
-        let read = from.read(room).await.map_err(|_| Broken::Person)?;
-        shared.passed_at(began);
-        if read == 0 {
-            break;
-        }
-        held += read;
-        let ready = buffer.get(..held).unwrap_or_default();
-        let (pass, stop) = match calls.as_mut().map(|calls| calls.scan(ready)) {
-            None => (held, false),
-            Some(Scan::Pass(pass)) => (pass, false),
-            Some(Scan::TooMany(pass) | Scan::Malformed(pass)) => (pass, true),
-        };
-        let total = shared.bytes_in.load(Ordering::Relaxed).saturating_add(u64::try_from(pass).unwrap_or(u64::MAX));
-        if limits.bytes_in.is_some_and(|most| total > most) {
+async fn inward(from: &TcpStream, to: &TcpStream, limits: &Limits, shared: &Shared<'_>) -> Result<(), Broken> {
+    let broken = |side| match side {
+        Side::From => Broken::Person,
+        Side::To => Broken::Provider,
+    };
+    let count = |bytes| shared.passed_in(bytes);
+    let mut filter = Inward { calls: limits.calls.map(Calls::at_most), left: limits.bytes_in, stopped: false };
+    let mut held = Vec::new();
+    while let Step::Passed = step(from, to, &mut held, &mut filter, count).await.map_err(broken)? {
+        if filter.stopped {
             return Err(Broken::Limit);
         }
-        wire.passed_in(u64::try_from(pass).unwrap_or(u64::MAX));
-        shared.bytes_in.store(total, Ordering::Relaxed);
-        to.write_all(buffer.get(..pass).unwrap_or_default()).await.map_err(|_| Broken::Provider)?;
-        if stop {
-            return Err(Broken::Limit);
-        }
-        buffer.copy_within(pass..held, 0);
-        held -= pass;
     }
     shared.person_done.store(true, Ordering::Relaxed);
-    to.write_all(buffer.get(..held).unwrap_or_default()).await.map_err(|_| Broken::Provider)?;
-    to.shutdown().await.map_err(|_| Broken::Provider)
+    // Held for more of a header that does not come: there is no call in it.
+    rest(to, &held, count).await.map_err(broken)?;
+    shutdown(to, Shutdown::Write).map_err(|_| Broken::Provider)
 }
 
 /// From the provider to the person. The first byte is an answer, and is noted before it passes.
 async fn outward<F>(
-    from: &mut ReadHalf<'_>,
-    to: &mut WriteHalf<'_>,
-    wire: &Wire,
-    shared: &Shared,
-    began: Instant,
+    from: &TcpStream,
+    to: &TcpStream,
+    shared: &Shared<'_>,
     answered: impl Fn() -> F,
 ) -> Result<(), Broken>
 where
     F: Future<Output = Result<(), LedgerError>>,
 {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = from.read(&mut buffer).await.map_err(|_| Broken::Provider)?;
-        shared.passed_at(began);
-        if read == 0 {
-            break;
-        }
-        if !shared.answered() {
-            answered().await.map_err(|_| Broken::Ledger)?;
-        }
-        let bytes = u64::try_from(read).unwrap_or(u64::MAX);
-        wire.passed_out(bytes);
-        shared.bytes_out.fetch_add(bytes, Ordering::Relaxed);
-        to.write_all(buffer.get(..read).unwrap_or_default()).await.map_err(|_| Broken::Person)?;
+    let broken = |side| match side {
+        Side::From => Broken::Provider,
+        Side::To => Broken::Person,
+    };
+    if from.peek(&mut [0]).await.map_err(|_| Broken::Provider)? > 0 {
+        shared.answered.store(true, Ordering::Relaxed);
+        answered().await.map_err(|_| Broken::Ledger)?;
+    } else if !shared.person_done.load(Ordering::Relaxed) {
+        return Err(Broken::Provider);
     }
-    if !shared.person_done.load(Ordering::Relaxed) {
-        shared.provider_first.store(true, Ordering::Relaxed);
-        if !shared.answered() {
-            return Err(Broken::Provider);
+    let mut held = Vec::new();
+    let count = |bytes| shared.passed_out(bytes);
+    while let Step::Passed = step(from, to, &mut held, &mut All, count).await.map_err(broken)? {}
+    shutdown(to, Shutdown::Write).map_err(|_| Broken::Person)
+}
+
+/// Lets pass what the limits of a service allow.
+struct Inward {
+    calls: Option<Calls>,
+    left: Option<u64>,
+    stopped: bool,
+}
+
+impl Filter for Inward {
+    fn judge(&mut self, bytes: &[u8]) -> usize {
+        let pass = match self.calls.as_mut().map(|calls| calls.scan(bytes)) {
+            None => bytes.len(),
+            Some(Scan::Pass(pass)) => pass,
+            Some(Scan::TooMany(pass) | Scan::Malformed(pass)) => {
+                self.stopped = true;
+                pass
+            }
+        };
+        let Some(left) = self.left else { return pass };
+        match left.checked_sub(number(pass)) {
+            Some(left) => {
+                self.left = Some(left);
+                pass
+            }
+            None => {
+                self.stopped = true;
+                0
+            }
         }
     }
-    to.shutdown().await.map_err(|_| Broken::Person)
+}
+
+/// Lets everything pass.
+struct All;
+
+impl Filter for All {
+    fn judge(&mut self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
 }
 
 /// What the end of both directions means.
-fn verdict(ended: Result<(), Broken>, shared: &Shared) -> Verdict {
+fn verdict(ended: Result<(), Broken>, shared: &Shared<'_>) -> Verdict {
     match ended {
         Err(Broken::Limit) => Verdict::Limit,
         Err(Broken::Ledger) => Verdict::Cut,
         Err(Broken::Provider) if !shared.answered() => Verdict::Unserved,
-        Err(Broken::Provider | Broken::Person) => Verdict::Served,
-        Ok(()) => Verdict::Served,
+        Err(Broken::Provider | Broken::Person) | Ok(()) => Verdict::Served,
     }
 }
 
-/// Nobody spoke for too long. If the person did and was not answered, the provider hangs.
-fn silent(shared: &Shared) -> Verdict {
-    let asked = shared.bytes_in.load(Ordering::Relaxed) > 0;
-    if asked && !shared.answered() { Verdict::Unserved } else { Verdict::Cut }
+/// The grant was closed. Whoever closes it when its window ends may come before this connection's own timer.
+fn at_the_cut(limits: &Limits, shared: &Shared<'_>) -> Verdict {
+    if Instant::now() >= limits.until { shared.hung_or(Verdict::Cut) } else { Verdict::Cut }
 }
 
 async fn longest(end: Option<Instant>) {
@@ -226,9 +225,9 @@ async fn longest(end: Option<Instant>) {
     }
 }
 
-async fn idle(most: Duration, began: Instant, shared: &Shared) {
+async fn idle(most: Duration, shared: &Shared<'_>) {
     loop {
-        let silent_since = began + Duration::from_millis(shared.last.load(Ordering::Relaxed));
+        let silent_since = shared.began + Duration::from_millis(shared.last.load(Ordering::Relaxed));
         if silent_since.elapsed() >= most {
             return;
         }
@@ -236,15 +235,49 @@ async fn idle(most: Duration, began: Instant, shared: &Shared) {
     }
 }
 
-impl Shared {
-    fn answered(&self) -> bool {
-        self.bytes_out.load(Ordering::Relaxed) > 0
+impl<'a> Shared<'a> {
+    fn new(wire: &'a Wire) -> Self {
+        Self {
+            began: Instant::now(),
+            wire,
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+            person_done: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+        }
     }
 
-    fn passed_at(&self, began: Instant) {
-        let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Time is over. If the person asked and was not answered, the provider hangs.
+    fn hung_or(&self, otherwise: Verdict) -> Verdict {
+        let asked = self.bytes_in.load(Ordering::Relaxed) > 0;
+        if asked && !self.answered() { Verdict::Unserved } else { otherwise }
+    }
+
+    fn passed_in(&self, bytes: usize) {
+        self.bytes_in.fetch_add(number(bytes), Ordering::Relaxed);
+        self.wire.passed_in(number(bytes));
+        self.passed_now();
+    }
+
+    fn passed_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(number(bytes), Ordering::Relaxed);
+        self.wire.passed_out(number(bytes));
+        self.passed_now();
+    }
+
+    fn passed_now(&self) {
+        let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(milliseconds, Ordering::Relaxed);
     }
+}
+
+fn number(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Small answers are not held back for more to come (TCP_NODELAY).

@@ -3,12 +3,13 @@
 //!
 //! * [`slots`]: budgets: who may connect, how often, until when.
 //! * [`relay`]: accepts, joins to a provider, claims.
-//! * [`carry`]: carries one claimed connection to its end.
+//! * [`carry`]: carries one claimed connection to its end; [`passage`] moves its bytes.
 //! * [`pool`], [`health`], [`msrpc`]: which provider, and whether it is up.
 
 pub mod carry;
 pub mod health;
 pub mod msrpc;
+mod passage;
 pub mod pool;
 pub mod relay;
 pub mod slots;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::Notify;
 
 /// Providers in turn, those that are down left out.
 #[derive(Debug)]
@@ -16,9 +17,20 @@ pub struct Provider {
     /// Where.
     pub address: SocketAddr,
     up: AtomicBool,
+    doubt: Notify,
 }
 
 impl Provider {
+    /// A connect to it failed: whoever watches it should look.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits for a doubt; one from before counts.
+    pub async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
     /// Whether it is up.
     #[must_use]
     pub fn up(&self) -> bool {
@@ -35,7 +47,8 @@ impl Pool {
     /// Providers of which none is known to be up.
     #[must_use]
     pub fn new(addresses: &[SocketAddr]) -> Self {
-        let provider = |address: &SocketAddr| Provider { address: *address, up: AtomicBool::new(false) };
+        let provider =
+            |address: &SocketAddr| Provider { address: *address, up: AtomicBool::new(false), doubt: Notify::new() };
         Self { providers: addresses.iter().map(provider).collect(), turn: AtomicUsize::new(0) }
     }
 
@@ -52,10 +65,10 @@ impl Pool {
     }
 
     /// Those that are up, in the order in which this connection should try them: everybody begins with another one.
-    pub fn in_turn(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn in_turn(&self) -> impl Iterator<Item = &Provider> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.providers.len().max(1);
         let (before, from) = self.providers.split_at(first);
-        from.iter().chain(before).filter(|provider| provider.up()).map(|provider| provider.address)
+        from.iter().chain(before).filter(|provider| provider.up())
     }
 }
 
@@ -70,7 +83,7 @@ mod tests {
         assert!(!pool.any_up() && pool.in_turn().next().is_none());
         assert!(pool.all()[0].note(true) && pool.all()[2].note(true));
         assert!(!pool.all()[2].note(true), "no news");
-        let firsts: Vec<_> = (0..3).filter_map(|_| pool.in_turn().next()).collect();
+        let firsts: Vec<_> = (0..3).filter_map(|_| pool.in_turn().next().map(|provider| provider.address)).collect();
         assert!(firsts.contains(&addresses[0]) && firsts.contains(&addresses[2]) && !firsts.contains(&addresses[1]));
     }
 }

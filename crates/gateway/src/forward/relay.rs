@@ -17,6 +17,7 @@ use kmsgate_core::reason::Cause;
 use kmsgate_core::time::BootTime;
 use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Claim, ClaimEnd, GrantRecord, LedgerError};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,8 @@ use tokio_util::task::TaskTracker;
 
 /// After an accept that failed for want of something (EMFILE, ENOBUFS), the next one waits so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A provider to which a connect failed is checked out of turn, but no more often than this.
+const DOUBTED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Connections that the kernel holds for us.
 const BACKLOG: i32 = 4096;
 
@@ -210,11 +213,18 @@ async fn watch_providers(inner: &Arc<Inner>) {
 }
 
 async fn watch(inner: &Inner, index: usize, number: usize) {
+    let Some(provider) = inner.services.get(index).and_then(|guarded| guarded.pool.all().get(number)) else { return };
     loop {
+        let doubted = async {
+            tokio::time::sleep(DOUBTED_AT_MOST_EVERY).await;
+            provider.doubted().await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(inner.settings.health_every) => ask(inner, index, number).await,
+            () = tokio::time::sleep(inner.settings.health_every) => {}
+            () = doubted => {}
             () = inner.stop.cancelled() => return,
         }
+        ask(inner, index, number).await;
     }
 }
 
@@ -231,15 +241,23 @@ async fn ask(inner: &Inner, index: usize, number: usize) {
 }
 
 async fn accept(inner: Arc<Inner>, index: usize, listener: TcpListener) {
+    let mut wanting = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = inner.stop.cancelled() => return,
         };
         match accepted {
-            Ok((client, peer)) => receive(&inner, index, client, peer),
+            Ok((client, peer)) => {
+                wanting = false;
+                receive(&inner, index, client, peer);
+            }
+            // That one gave up before it was accepted (accept(2)); the next one is its own matter.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {
-                if let Ok(listener) = listener.local_addr() {
+                if !std::mem::replace(&mut wanting, true)
+                    && let Ok(listener) = listener.local_addr()
+                {
                     inner.around.notices.say(Notice::Accept { listener, error: error.to_string() });
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -281,14 +299,18 @@ async fn serve(inner: &Inner, index: usize, place: Place, client: TcpStream, pee
         () = tokio::time::sleep_until(until) => None,
         () = inner.stop.cancelled() => None,
     };
-    let Some((upstream, provider)) = joined else { return reset(&client) };
+    let Some((upstream, provider)) = joined else {
+        // The place is free again before the person learns that they may try again (F03).
+        drop(place);
+        return reset(&client);
+    };
     let number = place.number();
     let claim = Claim { grant, number, client: peer, provider, relayed: true };
     if let Err(error) = inner.around.ledger.claim(claim, inner.around.clock.now()).await {
-        place.number_unused(number);
         if error != LedgerError::Spent {
             inner.around.notices.say(Notice::Ledger { error });
         }
+        drop(place);
         reset(&upstream);
         return reset(&client);
     }
@@ -304,9 +326,19 @@ async fn serve(inner: &Inner, index: usize, place: Place, client: TcpStream, pee
     };
     let answered = || inner.around.ledger.answered(grant, number);
     let carried = tokio::select! {
-        carried = carry::carry(client, upstream, &limits, claimed.wire(), &cut, answered) => carried,
-        () = inner.stop.cancelled() => return,
+        carried = carry::carry(&client, &upstream, &limits, claimed.wire(), &cut, answered) => carried,
+        () = inner.stop.cancelled() => {
+            reset(&upstream);
+            return reset(&client);
+        }
     };
+    if !carried.clean {
+        reset(&upstream);
+        reset(&client);
+    }
+    drop(upstream);
+    // Who is given back a claim has it before they learn that they may try again.
+    let client = (carried.verdict == Verdict::Unserved).then_some(client);
     let lasted = began.elapsed();
     let given_back = carried.verdict == Verdict::Unserved && claimed.give_back();
     let (bytes_in, bytes_out) = (carried.bytes_in, carried.bytes_out);
@@ -316,6 +348,7 @@ async fn serve(inner: &Inner, index: usize, place: Place, client: TcpStream, pee
         inner.around.notices.say(Notice::Ledger { error });
     }
     claimed.end(Spent { lasted });
+    drop(client);
     inner.around.news.notify();
     wish(inner, grant, deadline, carried.verdict).await;
 }
@@ -333,12 +366,13 @@ async fn wish(inner: &Inner, grant: GrantId, deadline: BootTime, verdict: Verdic
     if inner.around.wishes.send(Wish { grant, cause }).await.is_err() {}
 }
 
-/// The first provider in turn that accepts.
+/// The first provider in turn that accepts. One that does not is checked soon, so that others are spared the wait.
 async fn join(pool: &Pool, patience: Duration) -> Option<(TcpStream, SocketAddr)> {
     for provider in pool.in_turn() {
-        if let Ok(Ok(upstream)) = tokio::time::timeout(patience, TcpStream::connect(provider)).await {
-            return Some((upstream, provider));
+        if let Ok(Ok(upstream)) = tokio::time::timeout(patience, TcpStream::connect(provider.address)).await {
+            return Some((upstream, provider.address));
         }
+        provider.doubt();
     }
     None
 }

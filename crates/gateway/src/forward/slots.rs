@@ -312,7 +312,8 @@ impl Place {
         self.wire.cut.clone()
     }
 
-    /// The connection's number within its grant. Only one that reaches the ledger is used.
+    /// The connection's number within its grant: one that no connection had before. One that does not become a claim leaves
+    /// a gap.
     #[must_use]
     pub fn number(&self) -> u32 {
         let next = self.slots.at(self.seat, &self.id, |slot| {
@@ -320,16 +321,6 @@ impl Place {
             slot.last_number
         });
         next.unwrap_or(u32::MAX)
-    }
-
-    /// The ledger refused the claim: its number was not used. The latest one is taken again, so that numbers follow from the
-    /// count of claims after a restart.
-    pub fn number_unused(&self, number: u32) {
-        self.slots.at(self.seat, &self.id, |slot| {
-            if slot.last_number == number {
-                slot.last_number = number.saturating_sub(1);
-            }
-        });
     }
 
     /// The place becomes a claim; called when the ledger has it.
@@ -479,7 +470,7 @@ impl Slot {
             bytes_out: grant.totals.bytes_out,
             milliseconds: grant.totals.milliseconds,
             key,
-            last_number: u32::from(grant.claims).saturating_add(u32::from(grant.given_back)),
+            last_number: grant.last_claim,
             connections: grant.connections,
             provisional: 0,
             claims: grant.claims,

@@ -92,6 +92,8 @@ struct Grant<'a> {
     #[serde(default, skip_serializing_if = "is_zero")]
     alive: u16,
     #[serde(default, skip_serializing_if = "is_zero")]
+    last_claim: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
     close_when_used: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     provider: Option<SocketAddr>,
@@ -246,6 +248,7 @@ impl<'a> Grant<'a> {
             claims: record.claims,
             given_back: record.given_back,
             alive: record.alive,
+            last_claim: record.last_claim,
             close_when_used: record.close_when_used,
             provider: record.provider,
             bytes_in: record.totals.bytes_in,
@@ -292,6 +295,7 @@ impl<'a> Grant<'a> {
             claims: self.claims,
             given_back: self.given_back,
             alive: self.alive,
+            last_claim: self.last_claim,
             close_when_used: self.close_when_used,
             provider: self.provider,
             totals,

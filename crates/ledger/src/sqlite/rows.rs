@@ -34,7 +34,7 @@ macro_rules! grant_columns {
     () => {
         "id, domain, name, voucher, note, source, address_key, service, rule, opened_at, ends_at, deadline, boot, state, \
          reached_open, cause, closed_at, connections, claims, given_back, alive, close_when_used, provider, bytes_in, \
-         bytes_out, milliseconds, shared"
+         bytes_out, milliseconds, shared, last_claim"
     };
 }
 pub(super) use grant_columns;
@@ -77,6 +77,7 @@ pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Stored> {
         claims,
         given_back,
         alive: row.get(20)?,
+        last_claim: row.get(27)?,
         close_when_used: row.get(21)?,
         provider: match row.get_ref(22)?.as_str_or_null().map_err(|error| from_sql(22, error))? {
             None => None,
@@ -129,10 +130,10 @@ pub(super) fn update_grant(conn: &Connection, stored: &Stored, finishes: bool) -
     };
     let sql = if finishes {
         "UPDATE grants SET state = ?2, cause = ?3, closed_at = ?4, reached_open = ?5, claims = ?6, given_back = ?7, \
-         alive = ?8, provider = ?9, bytes_in = ?10, bytes_out = ?11, milliseconds = ?12, finished = 1 WHERE id = ?1"
+         alive = ?8, provider = ?9, bytes_in = ?10, bytes_out = ?11, milliseconds = ?12, last_claim = ?13, finished = 1 WHERE id = ?1"
     } else {
         "UPDATE grants SET state = ?2, cause = ?3, closed_at = ?4, reached_open = ?5, claims = ?6, given_back = ?7, \
-         alive = ?8, provider = ?9, bytes_in = ?10, bytes_out = ?11, milliseconds = ?12 WHERE id = ?1"
+         alive = ?8, provider = ?9, bytes_in = ?10, bytes_out = ?11, milliseconds = ?12, last_claim = ?13 WHERE id = ?1"
     };
     conn.prepare_cached(sql)?.execute(params![
         record.id.to_bytes(),
@@ -147,6 +148,7 @@ pub(super) fn update_grant(conn: &Connection, stored: &Stored, finishes: bool) -
         stored_count(record.totals.bytes_in),
         stored_count(record.totals.bytes_out),
         stored_count(record.totals.milliseconds),
+        record.last_claim,
     ])?;
     Ok(())
 }

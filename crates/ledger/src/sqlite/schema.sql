@@ -25,6 +25,7 @@ CREATE TABLE grants (
     claims          INTEGER NOT NULL DEFAULT 0,
     given_back      INTEGER NOT NULL DEFAULT 0,
     alive           INTEGER NOT NULL DEFAULT 0,
+    last_claim      INTEGER NOT NULL DEFAULT 0,
     close_when_used INTEGER NOT NULL,
     provider        TEXT,
     bytes_in        INTEGER NOT NULL DEFAULT 0,

@@ -84,6 +84,7 @@ fn open(conn: &Connection, request: &Request, boot: BootId, now: Now) -> Result<
         claims: 0,
         given_back: 0,
         alive: 0,
+        last_claim: 0,
         close_when_used: terms.close_when_used,
         provider: None,
         totals: Totals::default(),
@@ -161,6 +162,7 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
     let mut after = before.clone();
     after.record.claims = after.record.claims.saturating_add(1);
     after.record.alive = after.record.alive.saturating_add(1);
+    after.record.last_claim = after.record.last_claim.max(claim.number);
     after.record.totals.claims = u32::from(after.record.claims);
     after.record.provider = Some(claim.provider);
     change(conn, &before, &after)?;

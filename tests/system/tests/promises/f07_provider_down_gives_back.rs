@@ -1,7 +1,7 @@
 //! A provider that is down burns nobody's sign-in, and the person is told (F07).
 
 use kmsgate_system_tests::gateway::{PASSWORD, Setup, at};
-use kmsgate_system_tests::net::Outcome;
+use kmsgate_system_tests::net::{End, Outcome, connect_from, end_of};
 use kmsgate_system_tests::provider::{Down, Manner, Provider};
 
 #[test]
@@ -56,6 +56,46 @@ fn f07_a_provider_that_never_answers_gives_back() {
 }
 
 #[test]
+fn f07_a_provider_that_hangs_past_the_limit_of_a_connection_gives_back() {
+    let provider = Provider::start(Manner::Hang);
+    let gateway = Setup::new(provider.address).service("max_connection", "\"1s\"").start();
+    gateway.granted(at(1, 1), "alice");
+    assert!(matches!(gateway.connect(at(1, 1)), Outcome::Reset));
+    let grant = gateway.only_grant();
+    assert_eq!((grant.claims, grant.given_back, grant.state), (0, 1, "open"), "no limit of the person's was broken");
+}
+
+#[test]
+fn f07_a_provider_that_hangs_to_the_end_of_the_window_spends_nothing() {
+    let provider = Provider::start(Manner::Hang);
+    let gateway = Setup::new(provider.address).service("window", "\"2s\"").rules(&quota_of_one()).start();
+    gateway.granted(at(1, 1), "alice");
+    assert!(matches!(gateway.connect(at(1, 1)), Outcome::Reset));
+    let grants = gateway.until("its close", |grants| grants[0].state == "closed");
+    assert_eq!((grants[0].claims, grants[0].given_back), (0, 1));
+    gateway.granted(at(1, 1), "alice");
+}
+
+fn quota_of_one() -> String {
+    "[[rule]]\nname = \"one\"\nusers = [\"*\"]\nquota = { week = 1 }\n".to_owned()
+}
+
+/// Who is told that nothing came of it may try again at once.
+#[test]
+fn f07_what_is_given_back_can_be_used_as_soon_as_the_person_knows() {
+    let provider = Provider::start(Manner::Close);
+    let gateway = Setup::new(provider.address).start();
+    for low in 1..=40 {
+        gateway.granted(at(1, low), "alice");
+        for tried in 1..=3 {
+            let mut stream = connect_from(at(1, low), gateway.service).unwrap();
+            assert_eq!(end_of(&mut stream), End::Reset);
+            assert_eq!(provider.accepted(), usize::from(low - 1) * 3 + tried, "the try was not turned away");
+        }
+    }
+}
+
+#[test]
 fn f07_the_person_is_told_that_the_provider_is_down() {
     let down = Down::new();
     let gateway = Setup::new(down.address).service("health", "\"tcp\"").start();
@@ -82,7 +122,7 @@ fn f07_what_a_provider_says_first_is_an_answer() {
     let provider = Provider::start(Manner::Greet);
     let gateway = Setup::new(provider.address).start();
     gateway.granted(at(1, 1), "alice");
-    let mut stream = kmsgate_system_tests::net::connect_from(at(1, 1), gateway.service).unwrap();
+    let mut stream = connect_from(at(1, 1), gateway.service).unwrap();
     let mut hello = [0; 5];
     std::io::Read::read_exact(&mut stream, &mut hello).unwrap();
     assert_eq!(&hello, b"hello");

@@ -52,6 +52,37 @@ fn p5_a_relayed_connection_ends_with_the_process_and_unanswered_is_given_back() 
 }
 
 #[test]
+fn p5_a_grant_whose_last_connection_ended_with_the_process_is_used() {
+    let provider = Provider::start(Manner::Echo);
+    let mut gateway = Setup::new(provider.address).start();
+    gateway.granted(at(1, 1), "alice");
+    let held = gateway.connect(at(1, 1)).through();
+    gateway.kill9();
+    drop(held);
+    gateway.start_again();
+    let grants = gateway.until("its close", |grants| grants[0].state == "closed");
+    assert_eq!((grants[0].cause.as_deref(), grants[0].claims, grants[0].given_back), (Some("used"), 1, 0));
+}
+
+/// A connection that found no place in the ledger leaves no number that a later one would take twice.
+#[test]
+fn p5_claims_after_a_restart_have_numbers_of_their_own() {
+    let provider = Provider::start(Manner::Hang);
+    let mut gateway = Setup::new(provider.address).service("connections", "3").start();
+    gateway.granted(at(1, 1), "alice");
+    let numbers = "SELECT count(DISTINCT number) FROM claims";
+    for round in 1..=3 {
+        let held = connect_from(at(1, 1), gateway.service).unwrap();
+        gateway.until("the claim", |grants| grants[0].claims == 1);
+        gateway.kill9();
+        drop(held);
+        gateway.start_again();
+        assert_eq!(kmsgate_system_tests::ledger::number(&gateway.ledger(), numbers), round);
+        assert_eq!(gateway.only_grant().given_back, u16::try_from(round).unwrap());
+    }
+}
+
+#[test]
 fn p5_a_window_that_ended_meanwhile_is_closed_as_of_its_end() {
     let provider = Provider::start(Manner::Echo);
     let mut gateway = Setup::new(provider.address).service("window", "\"2s\"").start();

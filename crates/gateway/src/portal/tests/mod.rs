@@ -140,6 +140,7 @@ fn record(person: Person, source: Source, service: ServiceName, now: Now) -> Gra
         claims: 0,
         given_back: 0,
         alive: 0,
+        last_claim: 0,
         close_when_used: true,
         provider: None,
         totals: Totals::default(),
