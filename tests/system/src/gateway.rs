@@ -207,6 +207,15 @@ impl Gateway {
         self.post(source, &http::credentials(username, password))
     }
 
+    /// Signs in by the API of a program that may end meanwhile; none if there is no whole answer.
+    #[must_use]
+    pub fn try_sign_in(&self, source: IpAddr, username: &str, password: &str) -> Option<Answer> {
+        let headers = [("Content-Type", "application/json")];
+        let body = http::credentials(username, password);
+        let request = Request { method: "POST", path: "/api/v1/grants", headers: &headers, body: body.as_bytes() };
+        http::ask(source, self.portal, &request).ok().filter(|answer| answer.json().is_object())
+    }
+
     /// Signs in, and is let in.
     ///
     /// # Panics

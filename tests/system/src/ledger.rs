@@ -1,4 +1,5 @@
-//! What the record says, read past the program: from its file, with a connection that cannot write.
+//! What the record says, read past the program: from its file, with a connection that cannot write. Only
+//! [`change`] can, for a program that does not run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -47,6 +48,15 @@ pub fn grants(file: &Path) -> Vec<Grant> {
 #[must_use]
 pub fn number(file: &Path, sql: &str) -> i64 {
     open(file).query_row(sql, (), |row| row.get(0)).unwrap()
+}
+
+/// Changes the record of a program that does not run, as a cut at another moment would have left it.
+///
+/// # Panics
+/// If the file cannot be written, or nothing changed.
+pub fn change(file: &Path, sql: &str) {
+    let conn = Connection::open(file).unwrap();
+    assert_ne!(conn.execute(sql, ()).unwrap(), 0, "{sql}");
 }
 
 fn open(file: &Path) -> Connection {

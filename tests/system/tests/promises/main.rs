@@ -5,6 +5,8 @@ mod clients_that_vanish;
 #[cfg(test)]
 mod clocks;
 #[cfg(test)]
+mod cut_points;
+#[cfg(test)]
 mod f03_a_refused_retry_costs_nothing;
 #[cfg(test)]
 mod f04_a_retransmission_passes;
