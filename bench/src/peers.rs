@@ -93,7 +93,7 @@ fn start(
         if begun.elapsed() > Duration::from_secs(10) || peer.child.try_wait()?.is_some() {
             return Err(format!("{} does not serve", program.display()).into());
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::yield_now();
     }
     Ok(Some(peer))
 }

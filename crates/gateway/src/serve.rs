@@ -15,10 +15,11 @@ use crate::portal::tls::{BadCertificate, Certificate};
 use crate::{close, expire, portal};
 use arc_swap::ArcSwap;
 use kmsgate_core::address::Source;
+use kmsgate_core::grant::GrantId;
 use kmsgate_core::reason::Cause;
 use kmsgate_core::time::BootId;
 use kmsgate_ledger::Ledger;
-use kmsgate_ledger::records::{LedgerError, Swept};
+use kmsgate_ledger::records::{Filter, GrantRecord, LedgerError, Swept};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ use tokio_util::task::TaskTracker;
 const STOP: Duration = Duration::from_secs(5);
 /// Connections that the kernel holds for the portal.
 const BACKLOG: i32 = 4096;
+/// So many grants of the last run are in memory at once while they are taken up.
+const TAKEN_UP_AT_ONCE: usize = 1000;
 /// How far back accepted names are remembered by the throttle (2-design: 30 days).
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -122,7 +125,7 @@ impl Running {
             news,
             config: ArcSwap::from_pointee(config),
         });
-        take_up(&gate, found).await;
+        take_up(&gate, found).await.map_err(ServeError::Ledger)?;
         remember_accepted(&gate).await.map_err(ServeError::Ledger)?;
         let running =
             Self { gate, portal: Vec::new(), path, stop: CancellationToken::new(), tasks: TaskTracker::new() };
@@ -244,24 +247,35 @@ pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
 
 /// Finishes what the last run left: open windows are adopted with their end and what is left of them, closes cut in the
 /// middle are finished, windows that ended meanwhile are closed as of their end.
-async fn take_up(gate: &Arc<Gate>, found: Swept) {
-    for grant in found.adopt {
-        match gate.forwarder.adopt(&grant).await {
-            // Its last connection ended with the last run, and nobody was there to close it.
-            Ok(_) if grant.is_used() => close::close_or_retry(gate, grant.id, Cause::Used).await,
-            Ok(_) => gate.expiries.watch(grant.id, grant.window.deadline),
-            Err(error) => {
-                gate.notices.say(Notice::NotOpened { error });
-                close::close_or_retry(gate, grant.id, Cause::Failed).await;
+async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
+    let is_in = |ids: &[GrantId], id| ids.binary_search(&id).is_ok();
+    let mut filter = Filter { unfinished: true, person: None, source: None, before: None, limit: TAKEN_UP_AT_ONCE };
+    loop {
+        let page = gate.ledger.grants(filter.clone()).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        filter.before = Some(last.id);
+        for grant in page {
+            if is_in(&found.adopt, grant.id) {
+                adopt(gate, &grant).await;
+            } else if is_in(&found.expired, grant.id) {
+                close::close_or_retry(gate, grant.id, Cause::Expired).await;
+            } else if is_in(&found.finish, grant.id)
+                && let Err(error) = close::finish(gate, &grant).await
+            {
+                gate.notices.say(Notice::Ledger { error });
             }
         }
     }
-    for grant in found.expired {
-        close::close_or_retry(gate, grant.id, Cause::Expired).await;
-    }
-    for grant in found.finish {
-        if let Err(error) = close::finish(gate, &grant).await {
-            gate.notices.say(Notice::Ledger { error });
+}
+
+async fn adopt(gate: &Arc<Gate>, grant: &GrantRecord) {
+    match gate.forwarder.adopt(grant).await {
+        // Its last connection ended with the last run, and nobody was there to close it.
+        Ok(_) if grant.is_used() => close::close_or_retry(gate, grant.id, Cause::Used).await,
+        Ok(_) => gate.expiries.watch(grant.id, grant.window.deadline),
+        Err(error) => {
+            gate.notices.say(Notice::NotOpened { error });
+            close::close_or_retry(gate, grant.id, Cause::Failed).await;
         }
     }
 }

@@ -125,17 +125,17 @@ pub enum CloseBegun {
     AlreadyBegun(GrantRecord),
 }
 
-/// What a start found.
+/// What a start found: names only, in order, since there may be a million.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
     /// Grants closed as `swept` by this call.
-    pub swept: Vec<GrantRecord>,
+    pub swept: Vec<GrantId>,
     /// Open grants whose end is in the future: adopt.
-    pub adopt: Vec<GrantRecord>,
+    pub adopt: Vec<GrantId>,
     /// Open grants past their end: close (`expired`).
-    pub expired: Vec<GrantRecord>,
+    pub expired: Vec<GrantId>,
     /// Closing grants: finish.
-    pub finish: Vec<GrantRecord>,
+    pub finish: Vec<GrantId>,
 }
 
 /// A browser's session. The cookie itself is never stored.

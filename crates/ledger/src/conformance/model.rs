@@ -4,10 +4,11 @@
 
 use super::{Ask, BOOT, OTHER_BOOT, Store, ask, claim, end, id, person, token};
 use crate::Ledger;
-use crate::records::{CloseBegun, Filter, GrantRecord, LedgerError, Reserved};
+use crate::records::{CloseBegun, Filter, LedgerError, Reserved};
 use jiff::Timestamp;
 use kmsgate_core::address::AddressKey;
 use kmsgate_core::decide::{Decision, Facts, Request, Standing, decide};
+use kmsgate_core::grant::GrantId;
 use kmsgate_core::grant::{GIVEN_BACK_AT_MOST, State, Totals, Window};
 use kmsgate_core::quota::{Counts, Since, Use};
 use kmsgate_core::reason::Cause;
@@ -203,7 +204,7 @@ pub(crate) async fn run<S: Store>(steps: Vec<Step>) {
                 let now = model.now();
                 let expected = model.recover(now);
                 let found = ledger.recover(model.boot_id, now).await.unwrap();
-                let ids = |grants: &[GrantRecord]| grants.iter().map(|g| g.id).collect::<HashSet<_>>();
+                let ids = |grants: &[GrantId]| grants.iter().copied().collect::<HashSet<_>>();
                 let got = [ids(&found.swept), ids(&found.adopt), ids(&found.expired), ids(&found.finish)];
                 assert_eq!(got, expected);
             }

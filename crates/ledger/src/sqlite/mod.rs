@@ -99,15 +99,15 @@ impl Ledger for Sqlite {
     }
 
     async fn claim(&self, claim: Claim, now: Now) -> Result<(), LedgerError> {
-        self.writer.submit(Written, move |desk| write::claim(desk, &claim, now)).await
+        self.writer.submit_checked(Written, move |desk| write::claim(desk, &claim, now)).await
     }
 
     async fn answered(&self, grant: GrantId, number: u32) -> Result<(), LedgerError> {
-        self.writer.submit(Written, move |desk| write::answered(&desk.conn, grant, number)).await
+        self.writer.submit_checked(Written, move |desk| write::answered(&desk.conn, grant, number)).await
     }
 
     async fn claim_ended(&self, end: ClaimEnd, now: Now) -> Result<(), LedgerError> {
-        self.writer.submit(Written, move |desk| write::claim_ended(&desk.conn, &end, now)).await
+        self.writer.submit_checked(Written, move |desk| write::claim_ended(&desk.conn, &end, now)).await
     }
 
     async fn closing(&self, id: GrantId, cause: Cause, _now: Now) -> Result<CloseBegun, LedgerError> {
@@ -181,7 +181,7 @@ impl Ledger for Sqlite {
     }
 
     async fn set_cursor(&self, reader: &'static str, cursor: u64) -> Result<(), LedgerError> {
-        self.writer.submit(Written, move |desk| write::set_cursor(&desk.conn, reader, cursor)).await
+        self.writer.submit_checked(Written, move |desk| write::set_cursor(&desk.conn, reader, cursor)).await
     }
 
     async fn report(&self, query: ReportQuery) -> Result<Vec<ReportLine>, LedgerError> {

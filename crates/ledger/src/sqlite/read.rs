@@ -267,9 +267,12 @@ fn before(now: Now, length: Duration) -> i64 {
 }
 
 /// Every unfinished grant.
-pub(super) fn unfinished(conn: &Connection) -> Result<Vec<Stored>, Fault> {
-    let mut statement =
-        conn.prepare_cached(concat!("SELECT ", grant_columns!(), " FROM grants WHERE finished = 0 ORDER BY id"))?;
-    let found = statement.query_map((), rows::grant)?;
+pub(super) fn unfinished(conn: &Connection, after: Option<GrantId>) -> Result<Vec<Stored>, Fault> {
+    let mut statement = conn.prepare_cached(concat!(
+        "SELECT ",
+        grant_columns!(),
+        " FROM grants WHERE finished = 0 AND id > ?1 ORDER BY id LIMIT 1000"
+    ))?;
+    let found = statement.query_map([after.map_or(vec![], |id| id.to_bytes().to_vec())], rows::grant)?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }

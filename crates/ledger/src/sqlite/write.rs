@@ -283,13 +283,20 @@ pub(super) fn recover(desk: &mut Desk, boot: BootId, now: Now) -> Result<Swept, 
     let now = rows::whole(now);
     end_claims(conn, boot, now)?;
     let mut found = Swept::default();
-    for stored in read::unfinished(conn)? {
-        match stored.record.state {
-            _ if stored.boot != boot => found.swept.push(end(conn, stored, Cause::Swept, now)?),
-            State::Opening => found.swept.push(end(conn, stored, Cause::Swept, now)?),
-            State::Closing(_) => found.finish.push(stored.record),
-            _ if stored.over(boot, now) => found.expired.push(stored.record),
-            _ => found.adopt.push(stored.record),
+    let mut after = None;
+    loop {
+        let page = read::unfinished(conn, after)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.record.id);
+        for stored in page {
+            let id = stored.record.id;
+            match stored.record.state {
+                _ if stored.boot != boot => found.swept.push(end(conn, stored, Cause::Swept, now)?.id),
+                State::Opening => found.swept.push(end(conn, stored, Cause::Swept, now)?.id),
+                State::Closing(_) => found.finish.push(id),
+                _ if stored.over(boot, now) => found.expired.push(id),
+                _ => found.adopt.push(id),
+            }
         }
     }
     desk.recovered(boot);

@@ -34,6 +34,15 @@ pub(super) enum Durability {
     Written,
 }
 
+/// Whether a job may be refused after it wrote something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// What it wrote is undone alone: it works within a savepoint, which has a copy of every page that it touches.
+    Undone,
+    /// It writes nothing before it has checked everything. If it does after all, its whole transaction is undone.
+    BeforeWriting,
+}
+
 /// What the jobs work on.
 pub(super) struct Desk {
     /// The only connection that writes.
@@ -83,9 +92,26 @@ impl Writer {
         T: Send + 'static,
         W: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
     {
+        self.hand_in(durability, Refusal::Undone, work).await
+    }
+
+    /// The same for work that checks everything before it writes: what every connection needs goes this way.
+    pub(super) async fn submit_checked<T, W>(&self, durability: Durability, work: W) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+    {
+        self.hand_in(durability, Refusal::BeforeWriting, work).await
+    }
+
+    async fn hand_in<T, W>(&self, durability: Durability, refusal: Refusal, work: W) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+    {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (reply, answer) = oneshot::channel();
-        let job = Typed { durability, work: Some(work), done: None, reply, _place: place };
+        let job = Typed { durability, refusal, work: Some(work), done: None, reply, _place: place };
         self.jobs.as_ref().ok_or_else(gone)?.send(Box::new(job)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -101,12 +127,17 @@ impl Drop for Writer {
     }
 }
 
+fn half_done() -> LedgerError {
+    LedgerError::State("a step was refused after it had begun to write; nothing of its transaction was kept".to_owned())
+}
+
 fn gone() -> LedgerError {
     LedgerError::Unavailable("its writer has ended".to_owned())
 }
 
 trait Job: Send {
     fn durability(&self) -> Durability;
+    fn refusal(&self) -> Refusal;
     /// Does the work. An error has been kept for the answer unless it concerns the whole transaction.
     fn run(&mut self, desk: &mut Desk) -> Ran;
     /// Answers, now that the fate of the transaction is known.
@@ -121,6 +152,7 @@ enum Ran {
 
 struct Typed<T, W> {
     durability: Durability,
+    refusal: Refusal,
     work: Option<W>,
     done: Option<Result<T, LedgerError>>,
     reply: oneshot::Sender<Result<T, LedgerError>>,
@@ -134,6 +166,10 @@ where
 {
     fn durability(&self) -> Durability {
         self.durability
+    }
+
+    fn refusal(&self) -> Refusal {
+        self.refusal
     }
 
     fn run(&mut self, desk: &mut Desk) -> Ran {
@@ -246,13 +282,26 @@ impl Loop {
             self.step("UPDATE pulse SET beat = beat + 1")?;
         }
         for job in &mut *jobs {
-            self.step("SAVEPOINT job")?;
-            match job.run(&mut self.desk) {
-                Ran::Done => {}
-                Ran::Refused => self.step("ROLLBACK TO job")?,
-                Ran::Spoilt(error) => return Err(error),
+            match job.refusal() {
+                Refusal::Undone => {
+                    self.step("SAVEPOINT job")?;
+                    match job.run(&mut self.desk) {
+                        Ran::Done => {}
+                        Ran::Refused => self.step("ROLLBACK TO job")?,
+                        Ran::Spoilt(error) => return Err(error),
+                    }
+                    self.step("RELEASE job")?;
+                }
+                Refusal::BeforeWriting => {
+                    let before = self.desk.conn.total_changes();
+                    match job.run(&mut self.desk) {
+                        Ran::Done => {}
+                        Ran::Refused if self.desk.conn.total_changes() == before => {}
+                        Ran::Refused => return Err(half_done()),
+                        Ran::Spoilt(error) => return Err(error),
+                    }
+                }
             }
-            self.step("RELEASE job")?;
         }
         self.step("COMMIT")
     }
