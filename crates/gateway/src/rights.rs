@@ -4,18 +4,19 @@
 //! differences").
 
 use rustix::process::{Gid, Uid, getuid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fmt;
 
 /// Who root becomes unless the configuration names somebody.
 const USER: &str = "kmsgate";
 
 /// Becomes `user` for good if this process is root's; an ordinary user stays who they are. `root` must be said to stay
-/// root.
+/// root. Whoever it is gains nothing by execve(2) from here on (PR_SET_NO_NEW_PRIVS, Linux 3.5).
 ///
 /// # Errors
 /// If there is no such user, or the kernel refuses.
 pub fn drop_to(user: Option<&str>) -> Result<(), RightsError> {
+    set_no_new_privs(true).map_err(RightsError::refused)?;
     let user = user.unwrap_or(USER);
     if !getuid().is_root() || user == "root" {
         return Ok(());

@@ -16,6 +16,7 @@ use kmsgate_core::name::Name;
 use kmsgate_core::password::Password;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -280,6 +281,25 @@ impl Gateway {
         }
     }
 
+    /// Runs a command of the program on this gateway's configuration, with `input` at its standard input.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str], input: &str) -> Said {
+        command(&self.path().join("kmsgate.toml"), arguments, input)
+    }
+
+    /// Writes another rule into the configuration of a gateway that runs.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn rewrite(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        let setup = std::mem::replace(&mut self.setup, Setup::new(self.service));
+        self.setup = change(setup);
+        std::fs::write(self.path().join("kmsgate.toml"), self.setup.text()).unwrap();
+    }
+
     /// Connects to the service from this address.
     #[must_use]
     pub fn connect(&self, source: IpAddr) -> Outcome {
@@ -411,6 +431,40 @@ fn spawn(setup: &Setup, log: &Log) -> (Child, SocketAddr, SocketAddr) {
         value.parse().unwrap_or_else(|_| panic!("no address in {line:?}"))
     };
     (child, field("portal="), field("service="))
+}
+
+/// What a command said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+/// Runs a command of the program on this configuration.
+///
+/// # Panics
+/// If it cannot be run.
+#[must_use]
+#[track_caller]
+pub fn command(config: &Path, arguments: &[&str], input: &str) -> Said {
+    let mut child = Command::new(program())
+        .args(arguments)
+        .env("KMSGATE_CONFIG", config)
+        .env("COLUMNS", "80")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may have ended already.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap_or(());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// The program, built in the same directory as this test.

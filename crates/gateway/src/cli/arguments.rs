@@ -68,7 +68,7 @@ pub enum Command {
     },
     /// Say what would be decided for somebody, and why. Opens nothing, counts nothing.
     Explain {
-        /// Whose sign-in: DOMAIN/NAME.
+        /// Whose sign-in: DOMAIN/NAME, or NAME if there is one domain.
         #[arg(long)]
         user: String,
         /// From which address.
@@ -118,7 +118,7 @@ pub enum Grants {
         /// Finished ones too.
         #[arg(long)]
         all: bool,
-        /// Only this person's: DOMAIN/NAME.
+        /// Only this person's: DOMAIN/NAME, or NAME if there is one domain.
         #[arg(long)]
         user: Option<String>,
         /// Only from this address.
@@ -146,7 +146,7 @@ pub enum Grants {
     },
     /// Open one for somebody else's machine. Recorded with your name and the reason.
     Open {
-        /// For whom: DOMAIN/NAME. Rules and quotas hold.
+        /// For whom: DOMAIN/NAME, or NAME if there is one domain. Rules and quotas hold.
         #[arg(long)]
         user: String,
         /// For which address.
@@ -210,7 +210,7 @@ pub struct AccountFile {
 pub enum Quota {
     /// What somebody has used, and when it is free again.
     Show {
-        /// Whose: DOMAIN/NAME.
+        /// Whose: DOMAIN/NAME, or NAME if there is one domain.
         #[arg(long)]
         user: String,
         /// For which service; the first one unless given.
@@ -225,7 +225,7 @@ pub enum Quota {
     },
     /// Forgive all that somebody has used. Recorded with your name.
     Reset {
-        /// Whose: DOMAIN/NAME.
+        /// Whose: DOMAIN/NAME, or NAME if there is one domain.
         #[arg(long)]
         user: String,
     },

@@ -2,7 +2,7 @@
 //! to do about it.
 
 use super::CliError;
-use super::table::put;
+use super::table::{put, width};
 use crate::config::{Config, Health};
 use crate::forward::health;
 use serde_json::json;
@@ -28,7 +28,7 @@ pub fn run(path: &Path, json: bool) -> Result<ExitCode, CliError> {
     let config = Config::load(path).map_err(CliError::Config)?;
     let mut findings = vec![Finding {
         what: format!("configuration {}", path.display()),
-        seen: Ok(format!("{} services, {} account servers", config.services.len(), config.accounts.servers.len())),
+        seen: Ok(format!("services: {}; account servers: {}", config.services.len(), config.accounts.servers.len())),
     }];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::failed)?;
     runtime.block_on(async {
@@ -102,13 +102,15 @@ fn as_json(findings: &[Finding]) -> String {
 
 fn as_text(findings: &[Finding]) -> String {
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let widest = findings.iter().map(|finding| width(&finding.what)).max().unwrap_or(0);
     let line = |finding: &Finding| {
         let (mark, colour, detail) = match &finding.seen {
             Ok(detail) => ("ok   ", "32", detail),
             Err(detail) => ("FAULT", "31;1", detail),
         };
         let mark = if colours { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
-        format!("{mark}  {}: {}\n", finding.what, detail.replace(char::is_control, " "))
+        let room = " ".repeat(widest.saturating_sub(width(&finding.what)));
+        format!("{mark}  {}{room}  {}\n", finding.what, detail.replace(char::is_control, " "))
     };
     findings.iter().map(line).collect()
 }

@@ -41,6 +41,9 @@ fn list(answer: &Value, json: bool) -> Result<(), CliError> {
     let mut table = Table::new(COLUMNS);
     for grant in answer.get("grants").and_then(Value::as_array).into_iter().flatten() {
         let cell = |key: &str| Cell::text(text(grant, key));
+        // A table is read, JSON is computed with: there the moment stands as it is.
+        let moment =
+            |key: &str| Cell::text(if json { text(grant, key).to_owned() } else { to_the_second(text(grant, key)) });
         let number = |key: &str| Cell::Number(grant.get(key).and_then(Value::as_u64).unwrap_or(0));
         table.row(vec![
             cell("id"),
@@ -48,14 +51,21 @@ fn list(answer: &Value, json: bool) -> Result<(), CliError> {
             cell("user"),
             cell("source"),
             cell("service"),
-            cell("opened_at"),
-            cell("expires_at"),
+            moment("opened_at"),
+            moment("expires_at"),
             number("claims"),
             number("connections"),
             cell("cause"),
         ]);
     }
     table.print(json)
+}
+
+/// `2026-11-23T14:13:42.059Z` as `2026-11-23 14:13:42Z`.
+fn to_the_second(moment: &str) -> String {
+    let Some((day, time)) = moment.split_once('T') else { return moment.to_owned() };
+    let seconds = time.split(['.', 'Z']).next().unwrap_or(time);
+    format!("{day} {seconds}Z")
 }
 
 /// One line a fact, in the order of the answer.

@@ -10,13 +10,14 @@ pub fn completions(shell: clap_complete::Shell) {
     clap_complete::generate(shell, &mut Arguments::command(), "kmsgate", &mut std::io::stdout());
 }
 
-/// Prints the main page, or writes one page a command into a directory.
+/// Prints the main page, or writes one page a command into a directory, which is made if it is not there.
 ///
 /// # Errors
 /// If they cannot be written.
 pub fn manual(directory: Option<&Path>) -> Result<(), CliError> {
     match directory {
-        Some(directory) => clap_mangen::generate_to(Arguments::command(), directory)
+        Some(directory) => std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Arguments::command(), directory))
             .map_err(|error| CliError::File(directory.to_owned(), error)),
         None => clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).map_err(CliError::failed),
     }

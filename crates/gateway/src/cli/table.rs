@@ -131,7 +131,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Columns on a terminal: East Asian wide characters take two (Unicode UAX 11, the blocks that names come in).
-fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     let wide = |character: char| {
         matches!(character, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}'
             | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{20000}'..='\u{3fffd}')

@@ -58,14 +58,17 @@ fn welcome(place: &Place, running: &Running) -> String {
     let (host, port) = relay.rsplit_once(':').unwrap_or((&relay, ""));
     format!(
         "\
-kmsgate demo: a gateway, an account and a stand-in provider, all in {directory}
+kmsgate demo: a gateway, an account and a stand-in provider
+Everything is in {directory}; other commands find it so:
+  export KMSGATE_CONFIG={directory}/kmsgate.toml
 
   1  the door is shut        printf hello | nc -N {host} {port}
   2  sign in                 http://{portal}/        name: demo   password: demo
   3  now it opens, once      printf hello | nc -N {host} {port}
   4  and is shut again       printf hello | nc -N {host} {port}
 
-The stand-in provider echoes what it gets; it activates nothing. Ctrl-C ends the demo and removes everything.
+The stand-in provider echoes what it gets; it activates nothing.
+Ctrl-C ends the demo and removes everything.
 To see all of it happen by itself: kmsgate demo --tour
 ",
         directory = place.directory().display(),

@@ -6,6 +6,7 @@ use super::explain::{self, Asked};
 use super::problem::Problem;
 use super::shape;
 use crate::close::close;
+use crate::event::flush;
 use crate::event::notice::Notice;
 use crate::gate::Gate;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -71,7 +72,7 @@ async fn grants(State(operator): Shared, query: Parsed<Query<Listed>>) -> Answer
     let Query(asked) = query?;
     let filter = Filter {
         unfinished: asked.unfinished.is_some_and(|unfinished| unfinished != 0),
-        person: asked.user.as_deref().map(shape::person).transpose()?,
+        person: asked.user.as_deref().map(|user| shape::person(&operator.gate, user)).transpose()?,
         source: asked.source.as_deref().map(shape::source).transpose()?.map(|source| source.ip()),
         before: asked.before.as_deref().map(shape::id).transpose()?,
         limit: asked.limit.unwrap_or(USUAL).min(MOST),
@@ -106,7 +107,7 @@ async fn open(State(operator): Shared, ConnectInfo(peer): Who, body: Body<Opened
     if note.is_empty() || note.len() > LONGEST_NOTE {
         return Err(Problem::malformed(format!("reason: 1 to {LONGEST_NOTE} bytes; it is recorded with the grant")));
     }
-    let identity = explain::vouched(&asked.user, &asked.groups, &peer.operator(), note)?;
+    let identity = explain::vouched(gate, &asked.user, &asked.groups, &peer.operator(), note)?;
     let (source, service) = (shape::source(&asked.source)?, explain::service(gate, asked.service.as_deref())?);
     let granted = crate::admit::open_vouched(gate, identity, source, service).await?;
     let status = if granted.new { StatusCode::CREATED } else { StatusCode::OK };
@@ -135,6 +136,9 @@ async fn report(State(operator): Shared, query: Parsed<Query<Reported>>) -> Answ
     if from >= to {
         return Err(Problem::malformed("from must be before to"));
     }
+    // What was counted since the last full minute belongs to it too.
+    flush::flush(&*operator.gate.ledger, &operator.gate.refusals, operator.gate.clock, &operator.gate.notices, true)
+        .await;
     let lines = operator.gate.ledger.report(ReportQuery { by: shape::by(&asked.by)?, from, to }).await?;
     let (from, to) = (shape::rfc3339(from), shape::rfc3339(to));
     Ok(Json(json!({ "by": asked.by, "from": from, "to": to, "lines": lines })))
@@ -159,7 +163,7 @@ async fn quota(State(operator): Shared, ConnectInfo(peer): Who, RawQuery(query):
             _ => return Err(Problem::malformed(format!("{key:?} is none of user, service, group"))),
         }
     }
-    let user = user.ok_or_else(|| Problem::malformed("user: whose quota? DOMAIN/NAME"))?;
+    let user = user.ok_or_else(|| Problem::malformed("user: whose quota? DOMAIN/NAME, or NAME"))?;
     explain::quota(&operator.gate, &user, service.as_deref(), &groups, &peer.operator()).await.map(Json)
 }
 
@@ -171,7 +175,7 @@ struct Reset {
 
 async fn reset(State(operator): Shared, ConnectInfo(peer): Who, query: Parsed<Query<Reset>>) -> Answer {
     let Query(Reset { user }) = query?;
-    let (gate, person) = (&operator.gate, shape::person(&user)?);
+    let (gate, person) = (&operator.gate, shape::person(&operator.gate, &user)?);
     gate.ledger.quota_reset(person.clone(), peer.operator(), gate.clock.now()).await?;
     gate.news.notify();
     Ok(Json(json!({ "user": person.to_string() })))

@@ -29,7 +29,7 @@ pub(super) struct Asked {
 
 /// The same steps that a sign-in takes after its password was right, up to the decision.
 pub(super) async fn explain(gate: &Gate, asked: &Asked, operator: &str) -> Result<Value, Problem> {
-    let identity = vouched(&asked.user, &asked.groups, operator, "explain")?;
+    let identity = vouched(gate, &asked.user, &asked.groups, operator, "explain")?;
     let (source, service, now) = (source(&asked.source)?, service(gate, asked.service.as_deref())?, gate.clock.now());
     let policy = gate.policy.load();
     let explanation = policy.explain(&identity, source, &service, now);
@@ -63,7 +63,7 @@ pub(super) async fn quota(
     groups: &[String],
     operator: &str,
 ) -> Result<Value, Problem> {
-    let identity = vouched(user, groups, operator, "quota")?;
+    let identity = vouched(gate, user, groups, operator, "quota")?;
     let (service, now) = (service(gate, wanted)?, gate.clock.now());
     let nowhere = source("0.0.0.0")?;
     let policy = gate.policy.load();
@@ -100,9 +100,15 @@ async fn facts(gate: &Gate, permit: Permit, now: Now) -> Result<(Request, Facts)
 }
 
 /// The identity for which an operator answers.
-pub(super) fn vouched(user: &str, groups: &[String], operator: &str, reason: &str) -> Result<Identity, Problem> {
+pub(super) fn vouched(
+    gate: &Gate,
+    user: &str,
+    groups: &[String],
+    operator: &str,
+    reason: &str,
+) -> Result<Identity, Problem> {
     let groups = groups.iter().map(|group| Group::new(group)).collect();
-    Ok(Identity::vouched(person(user)?, groups, operator.to_owned(), reason.to_owned()))
+    Ok(Identity::vouched(person(gate, user)?, groups, operator.to_owned(), reason.to_owned()))
 }
 
 /// A service by name; the first one if none was named.

@@ -9,6 +9,7 @@ use kmsgate_core::decide::Refusal;
 use kmsgate_core::reason::Reason;
 use kmsgate_ledger::records::LedgerError;
 use serde_json::json;
+use std::time::Duration;
 
 /// A refusal or an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +43,20 @@ impl From<Refusal> for Problem {
             detail.push_str(&format!("; rule {rule}"));
         }
         if let Some(after) = refusal.retry_after {
-            detail.push_str(&format!("; another try can succeed in {} s", after.as_secs() + 1));
+            detail.push_str(&format!("; another try can succeed in {}", rounded_up(after)));
         }
         Self { status: refusal.reason.status(), reason: refusal.reason.as_str(), detail }
+    }
+}
+
+/// In the unit that suits its size.
+fn rounded_up(duration: Duration) -> String {
+    let seconds = duration.as_secs().saturating_add(1);
+    match seconds {
+        0..=120 => format!("{seconds} seconds"),
+        121..=7200 => format!("{} minutes", seconds.div_ceil(60)),
+        7201..=172_800 => format!("{} hours", seconds.div_ceil(3600)),
+        _ => format!("{} days", seconds.div_ceil(86_400)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! token, or its hash.
 
 use super::problem::Problem;
+use crate::gate::Gate;
 use crate::portal::view::{left, state};
 
 pub(super) use crate::portal::view::rfc3339;
@@ -15,6 +16,7 @@ use kmsgate_core::reason::Cause;
 use kmsgate_core::time::Now;
 use kmsgate_ledger::records::{GrantRecord, ReportBy};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Everything that is known of a grant.
 pub(super) fn grant(grant: &GrantRecord, now: Now) -> Value {
@@ -50,10 +52,21 @@ pub(super) fn grant(grant: &GrantRecord, now: Now) -> Value {
     })
 }
 
-/// `DOMAIN/NAME`.
-pub(super) fn person(text: &str) -> Result<Person, Problem> {
-    let form = || Problem::malformed(format!("{text:?} is not DOMAIN/NAME, such as campus/alice"));
-    let (domain, name) = text.split_once('/').filter(|(domain, _)| !domain.is_empty()).ok_or_else(form)?;
+/// `DOMAIN/NAME`, or `NAME` where all account servers hold the people of one domain.
+pub(super) fn person(gate: &Gate, text: &str) -> Result<Person, Problem> {
+    let servers = gate.accounts.load().snapshot();
+    person_of(&servers.iter().map(|server| server.domain.as_str()).collect(), text)
+}
+
+fn person_of(domains: &BTreeSet<&str>, text: &str) -> Result<Person, Problem> {
+    let (domain, name) = match (text.split_once('/'), domains.first()) {
+        (Some((domain, name)), _) if !domain.is_empty() => (domain, name),
+        (None, Some(only)) if domains.len() == 1 => (*only, text),
+        _ => {
+            let all: Vec<String> = domains.iter().map(|domain| format!("{domain}/NAME")).collect();
+            return Err(Problem::malformed(format!("{text:?} does not say whose: {}", all.join(" or "))));
+        }
+    };
     let name = Name::canonical(name).map_err(|why| Problem::malformed(format!("{text:?}: {why}")))?;
     Ok(Person { domain: Domain::new(domain), name })
 }
@@ -102,9 +115,12 @@ mod tests {
 
     #[test]
     fn people_addresses_and_days_are_read_or_refused_with_their_form() {
-        assert_eq!(person("campus/ALICE").unwrap().to_string(), "campus/alice");
-        for text in ["alice", "/alice", "campus/", "campus/a b"] {
-            assert!(person(text).is_err(), "{text}");
+        let (one, two) = (["campus"].into(), ["campus", "staff"].into());
+        assert_eq!(person_of(&one, "ALICE").unwrap().to_string(), "campus/alice");
+        assert!(person_of(&two, "alice").is_err());
+        assert_eq!(person_of(&two, "campus/ALICE").unwrap().to_string(), "campus/alice");
+        for text in ["/alice", "campus/", "campus/a b"] {
+            assert!(person_of(&one, text).is_err(), "{text}");
         }
         assert_eq!(source("::ffff:198.51.100.7").unwrap().to_string(), "198.51.100.7");
         assert!(source("gw1").is_err());

@@ -159,7 +159,7 @@ async fn a_quota_holds_for_operators_too_until_it_is_forgiven() {
 async fn what_is_malformed_is_refused_with_its_form() {
     let site = Site::start().await;
     for (method, path, body, said) in [
-        ("GET", "/api/v1/grants?user=alice", Value::Null, "DOMAIN/NAME"),
+        ("GET", "/api/v1/grants?user=/alice", Value::Null, "whose"),
         ("GET", "/api/v1/grants?source=gw1", Value::Null, "IP address"),
         ("GET", "/api/v1/grants?colour=red", Value::Null, "colour"),
         ("GET", "/api/v1/grants/01", Value::Null, "26 characters"),
