@@ -37,6 +37,7 @@ grant-again = Sign in again
 steps-title = What to do now
 steps-lead = Start a command prompt as administrator and type:
 steps-office = In the folder of Office (for a 32-bit Office: Program Files (x86)):
+steps-script = Or run this file as administrator:
 steps-each = Each activation is one connection. If none is left, sign in again for the next one.
 steps-connect = Connect to { $service } at:
 

@@ -37,6 +37,7 @@ grant-again = 重新登入
 steps-title = 接下來請這樣做
 steps-lead = 以系統管理員身分開啟命令提示字元，輸入：
 steps-office = 切換到 Office 的資料夾（32 位元版 Office 請改用 Program Files (x86)）：
+steps-script = 或以系統管理員身分執行此檔案：
 steps-each = 每次啟用會用掉一次連線。若已無剩餘次數，請重新登入後再啟用下一項。
 steps-connect = 請連線至 { $service }，位址如下：
 

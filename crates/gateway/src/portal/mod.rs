@@ -19,6 +19,7 @@ mod dress;
 mod events;
 pub mod fault;
 mod pages;
+mod scripts;
 pub mod session;
 pub mod source;
 pub mod tls;
@@ -129,6 +130,7 @@ pub(crate) fn router(portal: Arc<Portal>) -> Router {
         .merge(pages::routes())
         .merge(api::routes())
         .merge(assets::routes())
+        .merge(scripts::routes())
         .fallback(async || Fault::from(Wrong::NotFound))
         .method_not_allowed_fallback(async || Fault::from(Wrong::Method))
         .with_state(portal)

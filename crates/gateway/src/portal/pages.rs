@@ -6,7 +6,7 @@ use crate::portal::fault::{Fault, Wrong};
 use crate::portal::session::{self, Cookie};
 use crate::portal::view::{self, Phase};
 use crate::portal::visitor::Visitor;
-use crate::portal::{Portal, Reply, api, assets, events};
+use crate::portal::{Portal, Reply, api, assets, events, scripts};
 use crate::text::Language;
 use askama::Template;
 use axum::Router;
@@ -56,6 +56,11 @@ struct Page {
 impl Page {
     fn t(&self, key: &str) -> String {
         self.language.say(key)
+    }
+
+    /// The commands as files.
+    fn scripts(&self) -> [&'static str; 2] {
+        scripts::NAMES
     }
 
     fn t1(&self, key: &str, name: &'static str, value: &str) -> String {

@@ -35,7 +35,7 @@ fn race(connections: usize, grants: u8) {
 }
 
 #[test]
-fn p1_of_300_at_once_exactly_one_100_times() {
+fn p1_f01_of_300_at_once_exactly_one_100_times() {
     race(1, 100);
 }
 

@@ -100,6 +100,24 @@ async fn the_whole_way_works_without_a_script() {
 }
 
 #[tokio::test]
+async fn the_scripts_say_what_the_page_says() {
+    let portal = start().await;
+    let page = portal.get("/grant", &[("cookie", &signed_in(&portal).await)]).await;
+    for (path, asks) in [("/activate.cmd", "/skms %HOST%:%PORT%"), ("/activate.ps1", "/skms \"${server}:${port}\"")] {
+        assert!(page.body.contains(&format!("href=\"{path}\"")), "{path}");
+        let script = portal.get(path, &[]).await;
+        assert_eq!((script.status, script.header("content-type")), (200, Some("text/plain; charset=us-ascii")));
+        let name = path.trim_start_matches('/');
+        assert_eq!(script.header("content-disposition"), Some(format!("attachment; filename=\"{name}\"").as_str()));
+        for part in ["127.0.0.1", "1688", asks] {
+            assert!(script.body.contains(part), "{part}: {}", script.body);
+        }
+        let foreign = portal.get(path, &[("host", "evil.example")]).await;
+        assert_eq!(foreign.status, 421, "a stranger's host is in no script");
+    }
+}
+
+#[tokio::test]
 async fn f20_the_page_says_open_only_when_the_forwarder_confirmed() {
     let portal = start().await;
     let cookie = signed_in(&portal).await;
