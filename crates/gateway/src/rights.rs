@@ -3,7 +3,7 @@
 //! Runs before any thread is started: the system calls used change one thread only (setuid(2), "C library/kernel
 //! differences").
 
-use rustix::process::{Gid, Uid, getuid};
+use rustix::process::{DumpableBehavior, Gid, Uid, getuid, set_dumpable_behavior};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fmt;
 
@@ -26,6 +26,29 @@ pub fn drop_to(user: Option<&str>) -> Result<(), RightsError> {
     set_thread_groups(&[]).map_err(RightsError::refused)?;
     set_thread_res_gid(gid, gid, gid).map_err(RightsError::refused)?;
     set_thread_res_uid(uid, uid, uid).map_err(RightsError::refused)
+}
+
+/// No core and no debugger sees the passwords in this process (`PR_SET_DUMPABLE`, prctl(2)).
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn seal() -> Result<(), RightsError> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(RightsError::refused)
+}
+
+/// The name of a user's number in the system's passwd(5) file.
+#[must_use]
+pub fn name_of(user: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    name_in(&passwd, user).map(str::to_owned)
+}
+
+fn name_in(passwd: &str, user: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(user)).then_some(name)
+    })
 }
 
 /// The user's and group's numbers in a passwd(5) file.
@@ -64,7 +87,7 @@ impl fmt::Display for RightsError {
                 f,
                 "started as root, but there is no user {user:?} to become: create it (`useradd --system {user}`), or name another as [node].user"
             ),
-            Self::Refused(error) => write!(f, "the kernel does not let go of root's rights: {error}"),
+            Self::Refused(error) => write!(f, "the kernel refuses to take rights away from this process: {error}"),
         }
     }
 }
@@ -83,5 +106,7 @@ mod tests {
         assert_eq!(found("kms"), Some((7, 8)));
         assert_eq!(found("broken"), None);
         assert_eq!(found("nobody"), None);
+        assert_eq!(name_in(passwd, 998), Some("kmsgate"));
+        assert_eq!(name_in(passwd, 997), None, "a group's number is no user's");
     }
 }

@@ -45,10 +45,11 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// # Errors
 /// [`ServeError`] says what could not be had; nothing was opened then.
 pub fn run(config: Config, path: PathBuf) -> Result<(), ServeError> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .map_err(|error| ServeError::System("make this process not dumpable", error.into()))?;
+    crate::rights::seal()?;
     let sockets = Sockets::bind(&config)?;
     crate::rights::drop_to(config.node.user.as_deref())?;
+    // A change of user sets it to what the system wants (fs.suid_dumpable, proc_sys_fs(5)).
+    crate::rights::seal()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("gateway")

@@ -8,6 +8,7 @@
 //! * [`http`], [`net`]: a person's browser and client, from any address of 127.0.0.0/8.
 //! * [`ledger`]: what the record says, read past the program.
 //! * [`log`]: what the program says, line by line.
+//! * [`mail`]: a mail server that misbehaves on purpose.
 
 pub mod certificates;
 pub mod dovecot;
@@ -15,6 +16,7 @@ pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod log;
+pub mod mail;
 pub mod net;
 pub mod provider;
 

@@ -216,6 +216,9 @@ pub enum Quota {
         /// For which service; the first one unless given.
         #[arg(long)]
         service: Option<String>,
+        /// From which address; rules that name networks are passed over unless given.
+        #[arg(long)]
+        source: Option<IpAddr>,
         /// A group that the account server would name; may be given again.
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,

@@ -5,6 +5,7 @@ use super::CliError;
 use super::table::{put, width};
 use crate::config::{Config, Health};
 use crate::forward::health;
+use jiff::Timestamp;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 /// A provider that takes longer is as good as down.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A certificate with fewer days left is a fault.
+const SHORT: i64 = 14;
 
 /// What was looked at, and what was seen.
 struct Finding {
@@ -32,7 +35,9 @@ pub fn run(path: &Path, json: bool) -> Result<ExitCode, CliError> {
     }];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::failed)?;
     runtime.block_on(async {
+        findings.push(kernel());
         findings.push(certificate(&config));
+        findings.extend(addresses(&config));
         findings.push(directory("ledger", config.ledger.path.parent()));
         findings.push(directory("control socket", Some(&config.node.run_dir)));
         findings.extend(account_servers(&config).await);
@@ -47,10 +52,39 @@ fn certificate(config: &Config) -> Finding {
     let seen = match &config.portal.tls {
         None => Ok("none: plain HTTP".to_owned()),
         Some(files) => crate::portal::tls::Certificate::load(files)
-            .map(|_| "readable, and the key belongs to it".to_owned())
-            .map_err(|error| error.to_string()),
+            .map_err(|error| error.to_string())
+            .and_then(|certificate| lasts(certificate.ends(), crate::clock::Clock.now().utc)),
     };
     Finding { what: "certificate".to_owned(), seen }
+}
+
+/// A certificate is a fault before it ends, while there is time to renew it.
+fn lasts(ends: Option<Timestamp>, now: Timestamp) -> Result<String, String> {
+    let Some(ends) = ends else { return Err("its end cannot be read; is it a certificate?".to_owned()) };
+    let days = ends.duration_since(now).as_hours() / 24;
+    let renew = "renew it, then `kmsgate reload`";
+    match days {
+        _ if ends <= now => Err(format!("it ended at {ends}; {renew}")),
+        0..SHORT => Err(format!("{days} days left, it ends at {ends}; {renew}")),
+        _ => Ok(format!("the key belongs to it, {days} days left")),
+    }
+}
+
+/// The addresses that services listen at: this machine's or all of it.
+fn addresses(config: &Config) -> Vec<Finding> {
+    let look = |address: &std::net::IpAddr| {
+        let seen = std::net::UdpSocket::bind((*address, 0))
+            .map(|_| "is this machine's".to_owned())
+            .map_err(|error| format!("{error}; name an address of this machine in [forward].addresses"));
+        Finding { what: format!("address {address}"), seen }
+    };
+    config.forward.addresses.iter().map(look).collect()
+}
+
+/// The relay asks nothing of the kernel; its version belongs into every report of a fault.
+fn kernel() -> Finding {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    Finding { what: "kernel".to_owned(), seen: Ok(format!("{release}; the relay needs no rights of it")) }
 }
 
 fn directory(whose: &str, path: Option<&Path>) -> Finding {
@@ -113,4 +147,20 @@ fn as_text(findings: &[Finding]) -> String {
         format!("{mark}  {}{room}  {}\n", finding.what, detail.replace(char::is_control, " "))
     };
     findings.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_a_fault_two_weeks_before_its_end() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let at = |text: &str| lasts(Some(text.parse().unwrap()), now);
+        assert_eq!(at("2026-12-07T12:00:00Z").unwrap(), "the key belongs to it, 14 days left");
+        assert!(at("2026-12-07T11:00:00Z").unwrap_err().starts_with("13 days left"));
+        assert!(at("2026-11-23T12:00:01Z").unwrap_err().starts_with("0 days left"));
+        assert!(at("2026-11-23T12:00:00Z").unwrap_err().starts_with("it ended"));
+        lasts(None, now).unwrap_err();
+    }
 }

@@ -43,9 +43,10 @@ pub fn run(
 /// As the gateway refuses.
 pub fn quota(gateway: &Gateway, what: Quota) -> Result<(), CliError> {
     match what {
-        Quota::Show { user, service, groups, json } => {
+        Quota::Show { user, service, source, groups, json } => {
             let service = service.or_else(|| gateway.first_service.clone()).unwrap_or_default();
             let mut path = format!("/api/v1/quota?user={}&service={}", encoded(&user), encoded(&service));
+            source.iter().for_each(|source| path.push_str(&format!("&source={source}")));
             groups.iter().for_each(|group| path.push_str(&format!("&group={}", encoded(group))));
             let answer = gateway.get(&path)?;
             let mut table = Table::new(&["span", "limit", "used", "unused", "since"]);

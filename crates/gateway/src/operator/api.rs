@@ -151,7 +151,7 @@ async fn explain(State(operator): Shared, ConnectInfo(peer): Who, body: Body<Ask
 
 /// `group` may be there many times, which the other extractor cannot read.
 async fn quota(State(operator): Shared, ConnectInfo(peer): Who, RawQuery(query): RawQuery) -> Answer {
-    let (mut user, mut service, mut groups) = (None, None, Vec::new());
+    let (mut user, mut service, mut from, mut groups) = (None, None, None, Vec::new());
     let text = query.unwrap_or_default();
     let uri = format!("/?{text}").parse().map_err(|_| Problem::malformed("the query cannot be read"))?;
     let Query(fields) = Query::<Vec<(String, String)>>::try_from_uri(&uri)?;
@@ -159,12 +159,14 @@ async fn quota(State(operator): Shared, ConnectInfo(peer): Who, RawQuery(query):
         match key.as_str() {
             "user" => user = Some(value),
             "service" => service = Some(value).filter(|service| !service.is_empty()),
+            "source" => from = Some(shape::source(&value)?),
             "group" => groups.push(value),
-            _ => return Err(Problem::malformed(format!("{key:?} is none of user, service, group"))),
+            _ => return Err(Problem::malformed(format!("{key:?} is none of user, service, source, group"))),
         }
     }
     let user = user.ok_or_else(|| Problem::malformed("user: whose quota? DOMAIN/NAME, or NAME"))?;
-    explain::quota(&operator.gate, &user, service.as_deref(), &groups, &peer.operator()).await.map(Json)
+    let identity = explain::vouched(&operator.gate, &user, &groups, &peer.operator(), "quota")?;
+    explain::quota(&operator.gate, identity, service.as_deref(), from).await.map(Json)
 }
 
 #[derive(Debug, Deserialize)]

@@ -31,10 +31,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// As it is recorded.
+    /// As it is recorded: the user's name, or the number if it has none.
     #[must_use]
     pub fn operator(self) -> String {
-        if self.user == 0 { "root".to_owned() } else { format!("uid{}", self.user) }
+        crate::rights::name_of(self.user).unwrap_or_else(|| format!("uid{}", self.user))
     }
 }
 

@@ -4,6 +4,7 @@ use super::problem::Problem;
 use super::shape::{person, rfc3339, source};
 use crate::answer::Secret;
 use crate::gate::Gate;
+use kmsgate_core::address::Source;
 use kmsgate_core::decide::{Decision, Facts, Refusal, Request, decide};
 use kmsgate_core::grant::GrantId;
 use kmsgate_core::identity::Identity;
@@ -55,19 +56,18 @@ pub(super) async fn explain(gate: &Gate, asked: &Asked, operator: &str) -> Resul
     })
 }
 
-/// How far each limit is used that would hold for this person and service from an address that no rule names.
+/// How far each limit is used that would hold for this person and service from this address; without one from 0.0.0.0, which
+/// no network of a rule holds but one that holds every address.
 pub(super) async fn quota(
     gate: &Gate,
-    user: &str,
+    identity: Identity,
     wanted: Option<&str>,
-    groups: &[String],
-    operator: &str,
+    from: Option<Source>,
 ) -> Result<Value, Problem> {
-    let identity = vouched(gate, user, groups, operator, "quota")?;
-    let (service, now) = (service(gate, wanted)?, gate.clock.now());
-    let nowhere = source("0.0.0.0")?;
+    let (user, service, now) = (identity.person().to_string(), service(gate, wanted)?, gate.clock.now());
+    let from = from.map_or_else(|| source("0.0.0.0"), Ok)?;
     let policy = gate.policy.load();
-    let permit = policy.permit(identity, nowhere, &service, now)?;
+    let permit = policy.permit(identity, from, &service, now)?;
     let rule = permit.rule().to_string();
     let (request, facts) = facts(gate, permit, now).await?;
     let quota = request.permit.quota();

@@ -23,6 +23,7 @@ mod scripts;
 pub mod session;
 pub mod source;
 pub mod tls;
+mod validity;
 pub(crate) mod view;
 pub mod visitor;
 

@@ -43,6 +43,12 @@ impl Certificate {
         Ok(Arc::new(Self { provider, current }))
     }
 
+    /// Until when the certificate in use is good; none if that cannot be read.
+    #[must_use]
+    pub fn ends(&self) -> Option<jiff::Timestamp> {
+        super::validity::ends(self.current.load().cert.first()?)
+    }
+
     /// Takes the files again. Connections that stand keep what they have.
     ///
     /// # Errors

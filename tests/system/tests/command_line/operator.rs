@@ -1,5 +1,6 @@
 //! `grants`, `report`, `explain`, `quota`, `check` against a gateway that runs.
 
+use kmsgate_system_tests::certificates::{Authority, Validity};
 use kmsgate_system_tests::gateway::{Gateway, Said, Setup, at};
 use kmsgate_system_tests::net::Outcome;
 use kmsgate_system_tests::provider::{Down, Manner, Provider};
@@ -187,4 +188,37 @@ fn without_a_gateway_a_command_says_what_to_do() {
     let mut gateway = Setup::new(provider.address).start();
     assert!(gateway.stop().success());
     refused(&gateway, &["grants", "list"], "start it with `kmsgate serve`");
+}
+
+#[test]
+fn check_reads_when_a_certificate_ends() {
+    let provider = Provider::start(Manner::Echo);
+    let setup = Setup::new(provider.address);
+    let (certificate, key) = (setup.path().join("certificate.pem"), setup.path().join("key.pem"));
+    let portal = format!("listen = [\"127.0.0.1:0\"]\ncertificate = {certificate:?}\nprivate_key = {key:?}");
+    let authority = Authority::new().unwrap();
+    let write = |validity| {
+        let issued = authority.issue(&["localhost"], validity).unwrap();
+        std::fs::write(&certificate, issued.certificate).unwrap();
+        std::fs::write(&key, issued.key).unwrap();
+    };
+    write(Validity::Now);
+    let gateway = setup.section("portal", &portal).start();
+    let lines = well(&gateway, &["check"]);
+    assert!(lines.contains("days left"), "{lines}");
+    write(Validity::Expired);
+    let Said { code, out, .. } = gateway.command(&["check"], "");
+    assert_eq!(code, Some(1));
+    assert!(out.contains("it ended at 2001-01-01T00:00:00Z; renew it"), "{out}");
+}
+
+#[test]
+fn a_quota_is_asked_from_the_address_that_a_rule_names() {
+    let provider = Provider::start(Manner::Echo);
+    let rules = "[[rule]]\nname = \"lab\"\nusers = [\"*\"]\nnetworks = [\"127.0.1.0/24\"]\nquota = { week = 3 }\n";
+    let gateway = Setup::new(provider.address).rules(rules).start();
+    let show = ["quota", "show", "--user", "campus/alice", "--json"];
+    refused(&gateway, &show, "");
+    let lab = json(&gateway, &[&show[..], &["--source", "127.0.1.1"]].concat());
+    assert_eq!(lab[0]["limit"], 3);
 }

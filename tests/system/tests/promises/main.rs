@@ -23,6 +23,8 @@ mod f12_one_grant_per_address;
 #[cfg(test)]
 mod f13_sixty_addresses_one_quota;
 #[cfg(test)]
+mod f15_ten_thousand_guesses;
+#[cfg(test)]
 mod f15_throttle_before_the_account_server;
 #[cfg(test)]
 mod f17_two_people_one_address;
@@ -38,5 +40,7 @@ mod p4_quotas_cannot_be_raced;
 mod p5_restart_keeps_what_is_left;
 #[cfg(test)]
 mod p6_passwords_leave_no_trace;
+#[cfg(test)]
+mod p8_mail_server_faults;
 #[cfg(test)]
 mod p8_outage_is_not_a_wrong_password;
