@@ -212,6 +212,7 @@ struct Loop {
 impl Loop {
     fn run(mut self, queue: &Receiver<Box<dyn Job>>) {
         let _guard = EndProcess;
+        let mut busy = false;
         loop {
             let first = match self.sync_due {
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -221,7 +222,12 @@ impl Loop {
                 Ok(first) => {
                     let mut batch = Vec::with_capacity(16);
                     batch.push(first);
+                    if busy {
+                        // Who was answered by the last commit hands in its next job now, and shares this one.
+                        std::thread::yield_now();
+                    }
                     batch.extend(queue.try_iter().take(LARGEST_BATCH - 1));
+                    busy = batch.len() > 1;
                     self.batch(batch);
                 }
                 Err(RecvTimeoutError::Timeout) => self.sync(),
