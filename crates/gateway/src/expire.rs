@@ -2,6 +2,7 @@
 
 use crate::close::close_or_retry;
 use crate::gate::Gate;
+use crate::vital::Vital;
 use kmsgate_core::expiry::Expiry;
 use kmsgate_core::grant::GrantId;
 use kmsgate_core::reason::Cause;
@@ -50,6 +51,7 @@ impl Expiries {
 
 /// Closes what has expired until `stop`.
 pub async fn run(gate: Arc<Gate>, stop: CancellationToken) {
+    let _vital = Vital;
     let places = Arc::new(Semaphore::new(CLOSES));
     while !stop.is_cancelled() {
         let now = gate.clock.now().boot;
@@ -58,6 +60,7 @@ pub async fn run(gate: Arc<Gate>, stop: CancellationToken) {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let gate = Arc::clone(&gate);
             tokio::spawn(async move {
+                let _vital = Vital;
                 close_or_retry(&gate, id, Cause::Expired).await;
                 drop(place);
             });

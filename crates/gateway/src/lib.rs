@@ -29,3 +29,4 @@ pub mod portal;
 pub mod rights;
 pub mod serve;
 pub mod text;
+pub mod vital;

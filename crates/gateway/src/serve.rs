@@ -12,6 +12,7 @@ use crate::forward::{Around, Forwarder, StartError, Wish};
 use crate::gate::{Engine, Gate};
 use crate::portal::desk::Site;
 use crate::portal::tls::{BadCertificate, Certificate};
+use crate::vital::Vital;
 use crate::{close, expire, portal};
 use arc_swap::ArcSwap;
 use kmsgate_core::address::Source;
@@ -283,6 +284,7 @@ async fn adopt(gate: &Arc<Gate>, grant: &GrantRecord) {
 
 /// The forwarder asks for an end; the one door carries it out.
 async fn carry_out(gate: Arc<Gate>, mut wanted: Receiver<Wish>, stop: CancellationToken) {
+    let _vital = Vital;
     loop {
         let wish = tokio::select! {
             wish = wanted.recv() => wish,
@@ -290,7 +292,10 @@ async fn carry_out(gate: Arc<Gate>, mut wanted: Receiver<Wish>, stop: Cancellati
         };
         let Some(wish) = wish else { return };
         let gate = Arc::clone(&gate);
-        tokio::spawn(async move { close::close_or_retry(&gate, wish.grant, wish.cause).await });
+        tokio::spawn(async move {
+            let _vital = Vital;
+            close::close_or_retry(&gate, wish.grant, wish.cause).await;
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use super::slots::{NoSlot, Place, Slots, Spent};
 use super::{Around, Confirmed, Live, OpenError, ProviderState, StartError, Wish, health};
 use crate::config::{Forward, Protocol, Service};
 use crate::event::notice::Notice;
+use crate::vital::Vital;
 use kmsgate_core::address::Source;
 use kmsgate_core::grant::{GrantId, Totals};
 use kmsgate_core::name::ServiceName;
@@ -241,6 +242,7 @@ async fn ask(inner: &Inner, index: usize, number: usize) {
 }
 
 async fn accept(inner: Arc<Inner>, index: usize, listener: TcpListener) {
+    let _vital = Vital;
     let mut wanting = false;
     loop {
         let accepted = tokio::select! {

@@ -4,6 +4,7 @@ use crate::portal::desk::Desk;
 use crate::portal::tls::{BadCertificate, Certificate};
 use crate::portal::visitor::Ends;
 use crate::portal::{Limits, Portal, answer, router, source};
+use crate::vital::Vital;
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -78,6 +79,7 @@ struct Front {
 }
 
 async fn accept(front: Arc<Front>, listener: TcpListener, connections: TaskTracker) {
+    let _vital = Vital;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
