@@ -455,6 +455,7 @@ pub fn command(config: &Path, arguments: &[&str], input: &str) -> Said {
         .args(arguments)
         .env("KMSGATE_CONFIG", config)
         .env("COLUMNS", "80")
+        .current_dir(config.parent().unwrap_or(Path::new("/")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
