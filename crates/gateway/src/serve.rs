@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -57,8 +57,10 @@ pub fn run(config: Config, path: PathBuf) -> Result<(), ServeError> {
         .build()
         .map_err(|error| ServeError::System("start the runtime", error))?;
     runtime.block_on(async {
+        let signals = Signals::heed()?;
         let running = Running::start(config, Some(path), sockets).await?;
-        running.until_told_to_stop().await
+        running.until_told_to_stop(signals).await;
+        Ok(())
     })
 }
 
@@ -93,6 +95,29 @@ pub struct Running {
     stop: CancellationToken,
     tasks: TaskTracker,
     path: Option<PathBuf>,
+}
+
+/// The signals that are heeded, from before anybody is told that the gateway serves.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From here on SIGTERM, SIGINT and SIGHUP no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn heed() -> Result<Self, ServeError> {
+        let heed = |kind| signal(kind).map_err(|error| ServeError::System("wait for signals", error));
+        Ok(Self {
+            terminate: heed(SignalKind::terminate())?,
+            interrupt: heed(SignalKind::interrupt())?,
+            hang_up: heed(SignalKind::hangup())?,
+        })
+    }
 }
 
 impl Running {
@@ -184,25 +209,17 @@ fn site(config: &Config, forwarder: &Forwarder) -> Site {
 
 impl Running {
     /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
-    ///
-    /// # Errors
-    /// If signals cannot be waited for.
-    pub async fn until_told_to_stop(self) -> Result<(), ServeError> {
-        let failed = |error| ServeError::System("wait for signals", error);
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+    pub async fn until_told_to_stop(self, mut signals: Signals) {
         tell_systemd(&self.gate, &[sd_notify::NotifyState::Ready]);
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => self.reload(),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hang_up.recv() => self.reload(),
             }
         }
         tell_systemd(&self.gate, &[sd_notify::NotifyState::Stopping]);
         self.stop().await;
-        Ok(())
     }
 
     /// Ends every task. Grants stay as they are: the next start adopts them (P5).

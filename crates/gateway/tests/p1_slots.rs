@@ -1,6 +1,8 @@
 //! The budgets of the relay against a reference (P1, F01, F07): whatever happens in whatever order, no grant has more
 //! connections out than it may, nothing given back is given back a fourth time, and nothing is forgotten.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use kmsgate::forward::slots::{Claimed, Held, Place, Slots, Spent, Turned};
 use kmsgate_core::address::Source;
 use kmsgate_core::grant::{GIVEN_BACK_AT_MOST, GrantId, State, Totals, Window};

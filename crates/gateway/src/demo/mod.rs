@@ -7,7 +7,7 @@ pub mod provider;
 pub mod tour;
 
 use crate::config::{Config, LogTarget};
-use crate::serve::{Running, ServeError, Sockets};
+use crate::serve::{Running, ServeError, Signals, Sockets};
 use place::Place;
 use std::fmt;
 use std::path::PathBuf;
@@ -29,10 +29,12 @@ pub fn run(options: Options) -> Result<(), DemoError> {
     let place = Place::make(options.portal, options.relay)?;
     let runtime = runtime()?;
     runtime.block_on(async {
+        let signals = Signals::heed().map_err(DemoError::Serve)?;
         let provider = provider::start().await?;
         let running = start(&place, provider.address(), LogTarget::Stdout).await?;
         println!("{}", welcome(&place, &running));
-        running.until_told_to_stop().await.map_err(DemoError::Serve)
+        running.until_told_to_stop(signals).await;
+        Ok(())
     })
 }
 

@@ -43,7 +43,8 @@ fn every_metric_is_explained() {
     drop(gateway.connect(at(1, 1)).through());
     gateway.until("its close", |grants| grants[0].state == "closed");
     let serving = gateway.log.line(&["kmsgate: serving "]);
-    let operator = serving.split(' ').find_map(|field| field.strip_prefix("operator=")).unwrap().trim().parse().unwrap();
+    let operator =
+        serving.split(' ').find_map(|field| field.strip_prefix("operator=")).unwrap().trim().parse().unwrap();
     let request = Request { method: "GET", path: "/metrics", headers: &[], body: b"" };
     let page = ask(at(0, 1), operator, &request).unwrap();
     let there: BTreeSet<String> = page
