@@ -82,7 +82,8 @@ async fn identify(gate: &Arc<Gate>, asked: Asked) -> Result<(Identity, Source, S
                 Reason::AccountServerUnavailable => Settled::Outage,
                 _ => Settled::Failed(Failure::NotAccepted),
             });
-            gate.notices.say(Notice::SignInRefused { source, reason: refused.reason, log: refused.log });
+            let name = gate.name_key.shown(&sign_in.login.name, &*gate.ledger).await;
+            gate.notices.say(Notice::SignInRefused { name, source, reason: refused.reason, log: refused.log });
             Err(Early::of(Refusal::plain(refused.reason)))
         }
         ChainAnswer::Challenge(_) => {

@@ -7,6 +7,7 @@ use crate::event::counters::Counters;
 use crate::event::news::News;
 use crate::event::notice::Notices;
 use crate::event::refusals::Refusals;
+use crate::event::typed_name::NameKey;
 use crate::expire::Expiries;
 use crate::forward::Forwarder;
 use crate::portal::desk::Site;
@@ -48,6 +49,8 @@ pub struct Gate {
     pub refusals: Refusals,
     /// What the program says of itself.
     pub notices: Notices,
+    /// Keeps what is typed into the name field out of the log.
+    pub name_key: NameKey,
     /// Wakes whoever waits for the ledger's next event.
     pub news: Arc<News>,
 }

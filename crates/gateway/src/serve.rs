@@ -7,6 +7,7 @@ use crate::event::counters::Counters;
 use crate::event::news::News;
 use crate::event::notice::{Notice, Notices};
 use crate::event::refusals::Refusals;
+use crate::event::typed_name::NameKey;
 use crate::expire::Expiries;
 use crate::forward::{Around, Forwarder, StartError, Wish};
 use crate::gate::{Engine, Gate};
@@ -133,7 +134,8 @@ impl Running {
             Around { ledger: Arc::clone(&ledger), clock, wishes, news: Arc::clone(&news), notices: notices.clone() };
         let forwarder =
             Forwarder::start(&config.services, &config.forward, around).await.map_err(ServeError::Forwarder)?;
-        let seed = crate::clock::random().map_err(|error| ServeError::System("draw random bits", error.into()))?;
+        let drawn = |error: getrandom::Error| ServeError::System("draw random bits", error.into());
+        let (seed, name_key) = (crate::clock::random().map_err(drawn)?, NameKey::new().map_err(drawn)?);
         let certificate = config.portal.tls.as_ref().map(Certificate::load).transpose().map_err(ServeError::Portal)?;
         let found = ledger.recover(boot_id()?, clock.now()).await.map_err(ServeError::Ledger)?;
         let gate = Arc::new(Gate {
@@ -149,6 +151,7 @@ impl Running {
             counters: Counters::default(),
             refusals: Refusals::default(),
             notices,
+            name_key,
             news,
             config: ArcSwap::from_pointee(config),
         });

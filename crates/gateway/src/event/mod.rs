@@ -17,6 +17,7 @@ pub mod refusals;
 pub mod sender;
 mod sink;
 pub mod syslog;
+pub mod typed_name;
 
 use crate::gate::Gate;
 use std::sync::Arc;

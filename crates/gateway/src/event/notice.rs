@@ -2,6 +2,7 @@
 //! can write at will without bound.
 
 use super::line::Line;
+use super::typed_name::TypedName;
 use crate::forward::OpenError;
 use kmsgate_core::address::Source;
 use kmsgate_core::name::ServiceName;
@@ -40,6 +41,8 @@ pub enum Notice {
     },
     /// No account server accepted a sign-in.
     SignInRefused {
+        /// Whose, as far as it may be written.
+        name: TypedName,
         /// From where.
         source: Source,
         /// Why.
@@ -198,8 +201,12 @@ impl Notice {
                     .field("provider", provider)
                     .field("detail", detail)
             }
-            Self::SignInRefused { source, reason, log } => {
-                Line::new("not_accepted").field("source", source).field("reason", reason).field("detail", log)
+            Self::SignInRefused { name, source, reason, log } => {
+                let line = match name {
+                    TypedName::Known(name) => Line::new("not_accepted").field("user", name),
+                    TypedName::Hash(hash) => Line::new("not_accepted").field("name_hash", hash),
+                };
+                line.field("source", source).field("reason", reason).field("detail", log)
             }
             Self::Proxy { peer, detail } => Line::new("proxy").field("peer", peer).field("detail", detail),
             Self::NotOpened { error } => Line::new("not_opened").field("detail", error),

@@ -104,3 +104,18 @@ fn p6_the_process_is_not_dumpable() {
     // proc(5): the files of a process that is not dumpable are root's, whoever it is.
     assert_eq!(own("/environ"), 0);
 }
+
+/// People type their password into the wrong field.
+#[test]
+fn p6_what_is_typed_into_the_name_field_is_written_only_if_it_was_a_name_before() {
+    let provider = Provider::start(Manner::Echo);
+    let gateway = Setup::new(provider.address).start();
+    assert_eq!(gateway.sign_in(at(1, 1), "hunter2-in-the-wrong-field", "x").verdict(), "401 invalid_credentials");
+    gateway.log.line(&["kmsgate: not_accepted name_hash=", "source=127.0.1.1"]);
+    assert_eq!(gateway.sign_in(at(1, 2), "alice", "wrong").verdict(), "401 invalid_credentials");
+    gateway.log.line(&["kmsgate: not_accepted name_hash=", "source=127.0.1.2"]);
+    gateway.granted(at(1, 3), "alice");
+    assert_eq!(gateway.sign_in(at(1, 4), "ALICE", "wrong").verdict(), "401 invalid_credentials");
+    gateway.log.line(&["kmsgate: not_accepted user=alice", "source=127.0.1.4"]);
+    assert!(!gateway.log.text().contains("hunter2"), "{}", gateway.log.text());
+}
