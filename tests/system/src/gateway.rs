@@ -102,6 +102,13 @@ impl Setup {
         self
     }
 
+    /// No connection ends by itself: what ends one is what a test is about.
+    #[must_use]
+    pub fn without_limits(self) -> Self {
+        let keys = "addresses = [\"127.0.0.1\"]\nidle_timeout = \"1h\"";
+        self.service("max_connection", "\"1h\"").section("forward", keys)
+    }
+
     /// One more account server, as TOML, asked after the others.
     #[must_use]
     pub fn server(mut self, name: &str, keys: &str) -> Self {

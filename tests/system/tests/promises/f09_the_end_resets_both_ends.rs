@@ -102,7 +102,7 @@ fn f09_every_byte_is_counted_that_either_side_took() {
 #[test]
 fn f09_the_person_ends_it_and_both_ends_are_reset() {
     let provider = Provider::start(Manner::Echo);
-    let gateway = Setup::new(provider.address).start();
+    let gateway = Setup::new(provider.address).without_limits().start();
     let granted = gateway.granted(at(1, 1), "alice");
     let mut held = gateway.connect(at(1, 1)).through();
     assert_eq!(gateway.cancel(at(1, 1), &granted).text("state"), "closed");

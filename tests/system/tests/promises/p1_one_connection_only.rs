@@ -47,7 +47,7 @@ fn p1_with_three_connections_exactly_three() {
 #[test]
 fn p1_a_connection_does_not_live_on_under_a_later_grant() {
     let provider = Provider::start(Manner::Echo);
-    let gateway = Setup::new(provider.address).start();
+    let gateway = Setup::new(provider.address).without_limits().start();
     let first = gateway.granted(at(1, 1), "alice");
     let mut held = gateway.connect(at(1, 1)).through();
     assert_eq!(gateway.cancel(at(1, 1), &first).status, 200);
