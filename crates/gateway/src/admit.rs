@@ -1,7 +1,7 @@
 //! The whole way of a sign-in, in one function. What must never happen here: a stage without the proof of the one before,
 //! a sign-in that ends in no (outcome, reason) or in two.
 
-use crate::answer::{Answer, Granted, Secret, Visit, hash};
+use crate::answer::{Answer, Granted, Secret, Visit};
 use crate::close::close;
 use crate::event::notice::Notice;
 use crate::forward::OpenError;
@@ -153,7 +153,6 @@ async fn open(
         person: opening.person.clone(),
         grant: opening.id,
         since: now.utc,
-        form_token: hash(&format!("form:{}", cookie.expose())),
     });
     gate.expiries.watch(opening.id, opening.window.deadline);
     let written = if new {

@@ -356,8 +356,6 @@ pub enum ServeError {
     Forwarder(StartError),
     /// The portal.
     Portal(BadCertificate),
-    /// The log.
-    Log(String),
     /// The control socket or the operator's listener.
     Operator(String),
     /// Rights could not be given up.
@@ -385,7 +383,6 @@ impl fmt::Display for ServeError {
             Self::Accounts(error) => write!(f, "account servers: {error}"),
             Self::Forwarder(error) => write!(f, "the forwarder did not start: {error}"),
             Self::Portal(error) => write!(f, "the portal did not start: {error}"),
-            Self::Log(error) => write!(f, "the log did not start: {error}"),
             Self::Operator(error) => write!(f, "the operator's socket did not start: {error}"),
             Self::Rights(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),

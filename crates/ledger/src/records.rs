@@ -149,8 +149,6 @@ pub struct Session {
     pub grant: GrantId,
     /// When it began.
     pub since: Timestamp,
-    /// The hash of the form token bound to it.
-    pub form_token: SecretHash,
 }
 
 /// A refusal after an identity was proved.

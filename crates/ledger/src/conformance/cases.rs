@@ -404,7 +404,6 @@ pub(crate) async fn sessions_and_tokens_end<S: Store>() {
         person: person("alice"),
         grant: grant.id,
         since: at(now).utc,
-        form_token: SecretHash([n + 100; 32]),
     };
     ledger.opened(grant.id, Some(session(1, 0)), at(0)).await.unwrap();
     ledger.session_begin(session(2, MINUTE), at(MINUTE)).await.unwrap();

@@ -211,16 +211,15 @@ pub(super) fn prefix(address: IpAddr) -> IpAddr {
 /// A live session, with the moment at which it was last used.
 pub(super) fn session(conn: &Connection, hash: SecretHash, now: Now) -> Result<Option<(Session, Timestamp)>, Fault> {
     let mut statement =
-        conn.prepare_cached("SELECT domain, name, grant_id, since, form_token, seen FROM sessions WHERE hash = ?1")?;
+        conn.prepare_cached("SELECT domain, name, grant_id, since, seen FROM sessions WHERE hash = ?1")?;
     let found = statement.query_row([hash.0], |row| {
         let session = Session {
             hash,
             person: person(row, 0)?,
             grant: GrantId::from_bytes(row.get(2)?),
             since: moment(row.get(3)?),
-            form_token: SecretHash(row.get(4)?),
         };
-        Ok((session, moment(row.get(5)?)))
+        Ok((session, moment(row.get(4)?)))
     });
     Ok(found.optional()?.filter(|(session, seen)| {
         seen.as_millisecond() > before(now, SESSION_IDLE) && session.since.as_millisecond() > oldest_session(now)

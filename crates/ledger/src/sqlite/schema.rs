@@ -15,7 +15,11 @@ use std::time::Duration;
 /// In the file's head: this is a kmsgate ledger ("KMSg").
 const APPLICATION_ID: i32 = 0x4b4d_5367;
 /// What brings a ledger of version n to n + 1. Never changed once released, only added to.
-pub(super) const STEPS: &[&str] = &[include_str!("schema.sql")];
+pub(super) const STEPS: &[&str] = &[
+    include_str!("schema.sql"),
+    // A form's token is made of the cookie; nothing of it is kept.
+    "ALTER TABLE sessions DROP COLUMN form_token",
+];
 /// The first bytes of every SQLite file (its file format, section 1.3).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Files up to so many pages are read whole at start to find damage: 64 MiB, a tenth of a second.

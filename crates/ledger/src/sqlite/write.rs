@@ -385,8 +385,8 @@ fn accept(conn: &Connection, person: &Person, source: std::net::IpAddr, now: Now
 pub(super) fn session_begin(conn: &Connection, session: &Session, now: Now) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM sessions WHERE since <= ?1")?.execute([read::oldest_session(now)])?;
     conn.prepare_cached(
-        "INSERT INTO sessions (hash, domain, name, grant_id, since, seen, form_token) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO sessions (hash, domain, name, grant_id, since, seen) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
         session.hash.0,
@@ -395,7 +395,6 @@ pub(super) fn session_begin(conn: &Connection, session: &Session, now: Now) -> R
         session.grant.to_bytes(),
         session.since.as_millisecond(),
         now.utc.as_millisecond(),
-        session.form_token.0,
     ])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ mod bad_input;
 mod limits;
 mod pages;
 
-use crate::answer::{Answer, Granted, Secret, Visit, hash};
+use crate::answer::{Answer, Granted, Secret, Visit};
 use crate::clock::Clock;
 use crate::config::{Health, Portal as PortalConfig, PortalLimits, Protocol, Service};
 use crate::portal::Limits;
@@ -193,13 +193,8 @@ impl Desk for TestDesk {
             let (token, cookie) = (Secret::draw().unwrap(), Secret::draw().unwrap());
             memory.tokens.insert(token.hash().0, grant.id);
             if visit == Visit::Browser {
-                let session = Session {
-                    hash: cookie.hash(),
-                    person: grant.person.clone(),
-                    grant: grant.id,
-                    since: now.utc,
-                    form_token: hash("unused"),
-                };
+                let session =
+                    Session { hash: cookie.hash(), person: grant.person.clone(), grant: grant.id, since: now.utc };
                 memory.sessions.insert(cookie.hash().0, session);
             }
             if new {
