@@ -2,6 +2,7 @@
 
 use crate::portal::desk::Desk;
 use crate::portal::tls::{BadCertificate, Certificate};
+use crate::portal::unread::Unread;
 use crate::portal::visitor::Ends;
 use crate::portal::{Limits, Portal, answer, router, source};
 use crate::vital::Vital;
@@ -148,7 +149,7 @@ impl Front {
             .header_read_timeout(self.portal.limits.head)
             .max_headers(MOST_FIELDS)
             .max_buf_size(LONGEST_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Unread::new(stream, self.portal.limits.write)), service);
         let mut connection = std::pin::pin!(connection);
         let whole = tokio::time::sleep(self.portal.limits.connection);
         // However a connection ends, its end is all there is to know of it.

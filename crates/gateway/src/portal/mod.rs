@@ -3,7 +3,7 @@
 //!
 //! In the order in which a request passes:
 //!
-//! * [`accept`]: connections, within limits; [`tls`]: the certificate.
+//! * [`accept`]: connections, within limits; [`tls`]: the certificate; [`unread`]: far ends that do not read.
 //! * [`visitor`]: who is there, by [`source`] address, host and origin.
 //! * [`ask`]: what they sent, read once; [`session`]: cookies and form tokens.
 //! * [`desk`]: what may be asked of the gate.
@@ -23,6 +23,7 @@ mod scripts;
 pub mod session;
 pub mod source;
 pub mod tls;
+mod unread;
 mod validity;
 pub(crate) mod view;
 pub mod visitor;
@@ -60,6 +61,8 @@ pub struct Limits {
     pub head: Duration,
     /// For a request's body.
     pub body: Duration,
+    /// For a write that makes no progress.
+    pub write: Duration,
     /// For a connection in all.
     pub connection: Duration,
     /// For what is under way when the portal is told to stop.
@@ -76,6 +79,7 @@ impl From<PortalLimits> for Limits {
             handshake: limits.header_timeout,
             head: limits.header_timeout,
             body: limits.request_timeout,
+            write: limits.request_timeout,
             connection: Duration::from_secs(3600),
             stop: Duration::from_secs(10),
             views: 1024,

@@ -71,6 +71,30 @@ async fn a_head_has_a_length_and_a_number_of_fields() {
 }
 
 #[tokio::test]
+async fn what_is_no_http_is_answered_without_a_word_that_a_header_could_guard() {
+    let portal = start().await;
+    let many: String = (0..80).map(|number| format!("x-{number}: y\r\n")).collect();
+    for (request, status) in
+        [("NO HTTP\r\n\r\n".to_owned(), 400), (format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n"), 431)]
+    {
+        let came = portal.raw(request.as_bytes()).await;
+        assert_eq!((came.status, came.header("content-length"), came.body.as_str()), (status, Some("0"), ""));
+        assert_eq!((came.header("content-type"), came.header("connection")), (None, Some("close")));
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_and_never_reads_is_let_go() {
+    let short = Limits { write: Duration::from_millis(100), connections: 1, ..limits() };
+    let portal = start_with(TestDesk::new(site()), short, None).await;
+    let mut deaf = portal.connect_from("127.0.0.1").await;
+    let request = format!("GET /help HTTP/1.1\r\nhost: {}\r\n\r\n", portal.at).repeat(100);
+    // Asks on until both ways are full; the connection is ended from the other side.
+    let asked = async { while deaf.write_all(request.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), asked).await.expect("an answer that nobody reads waits for ever");
+}
+
+#[tokio::test]
 async fn over_the_limit_a_connection_is_dropped_at_once() {
     let portal = start_with(TestDesk::new(site()), Limits { connections: 2, ..limits() }, None).await;
     let (one, two) = (portal.connect_from("127.0.0.1").await, portal.connect_from("127.0.0.1").await);
