@@ -18,6 +18,7 @@ use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Filter, GrantRecord, LedgerError, Session};
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// A running gateway behind the portal.
 pub struct Front(pub Arc<Gate>);
@@ -57,6 +58,10 @@ impl Desk for Front {
 
     fn session_end(&self, cookie: SecretHash) -> Work<'_, Result<(), LedgerError>> {
         Box::pin(self.0.ledger.session_end(cookie))
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.0.news.listen()
     }
 
     fn bypasses(&self, source: Source, service: &ServiceName) -> bool {

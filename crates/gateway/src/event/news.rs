@@ -29,6 +29,12 @@ impl News {
         self.rung.subscribe()
     }
 
+    /// How many listen now.
+    #[cfg(test)]
+    pub(crate) fn listeners(&self) -> usize {
+        self.rung.receiver_count()
+    }
+
     /// Events after `cursor`; waits until there is one.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ async fn cancel(State(portal): Shared, Extension(visitor): Who, Path(id): Path<S
 
 async fn live(State(portal): Shared, Path(id): Path<String>, headers: HeaderMap) -> Reply {
     let grant = owned(&portal, &id, &headers).await?;
-    events::stream(&portal, grant)
+    events::stream(&portal, grant.id)
 }
 
 async fn status(Extension(visitor): Who) -> Response {

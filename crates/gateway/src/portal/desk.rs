@@ -16,6 +16,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// An answer on its way.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -48,6 +49,9 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Ends a session.
     fn session_end(&self, cookie: SecretHash) -> Work<'_, Result<(), LedgerError>>;
+
+    /// Rings when any grant has changed, from now on.
+    fn news(&self) -> watch::Receiver<u64>;
 
     /// Whether this address needs no sign-in for this service.
     fn bypasses(&self, source: Source, service: &ServiceName) -> bool;

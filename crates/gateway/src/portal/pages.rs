@@ -244,7 +244,7 @@ async fn live(State(portal): Shared, Extension(visitor): Who, headers: HeaderMap
     visitor.may_change(&headers)?;
     let session = signed_in(&portal, &visitor, &headers).await?.ok_or(Wrong::Token)?;
     let grant = portal.desk.grant(session.grant).await?.ok_or(Wrong::NotFound)?;
-    events::stream(&portal, grant)
+    events::stream(&portal, grant.id)
 }
 
 async fn cancel(State(portal): Shared, Extension(visitor): Who, headers: HeaderMap, body: Body) -> Reply {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::portal::api::{EVENTS, GRANT, GRANTS, OPENAPI, STATUS};
 use kmsgate_core::reason::Reason;
+use tokio_stream::StreamExt as _;
 
 #[tokio::test]
 async fn a_sign_in_is_201_and_the_same_again_200_with_a_fresh_token() {
@@ -97,6 +98,79 @@ async fn a_grant_is_told_as_it_changes_until_it_is_closed() {
     hear(&mut heard, &mut stream, "\"cause\":\"used\"").await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn so_many_watch_at_once_and_who_goes_away_makes_room() {
+    let portal = start_with(TestDesk::new(site()), Limits { views: 1, ..limits() }, None).await;
+    let granted = portal.api(ALICE_JSON).await.json();
+    let (path, token) = (
+        format!("{GRANTS}/{}/events", granted["id"].as_str().unwrap()),
+        format!("Bearer {}", granted["token"].as_str().unwrap()),
+    );
+    let mut first = portal.connect_from("127.0.0.1").await;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {token}\r\n\r\n", portal.at);
+    first.write_all(request.as_bytes()).await.unwrap();
+    assert!(first.read(&mut [0; 4096]).await.unwrap() > 0);
+    let bearer = [("authorization", token.as_str())];
+    let too_many = portal.get(&path, &bearer);
+    let came = tokio::time::timeout(Duration::from_secs(10), too_many).await.expect("a second one is not let in");
+    assert_eq!((came.status, came.json()["reason"].as_str()), (503, Some("gateway_full")));
+    assert_eq!(portal.desk.news.listeners(), 1);
+    drop(first);
+    let gone = async {
+        while portal.desk.news.listeners() > 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the listener ends with its connection");
+    // Nobody listens: there is room for the next.
+    let mut next = portal.connect_from("127.0.0.1").await;
+    next.write_all(request.as_bytes()).await.unwrap();
+    let mut buffer = [0; 4096];
+    let count = next.read(&mut buffer).await.unwrap();
+    assert_eq!(Came::of(&buffer[..count]).status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_view_reads_the_ledger_only_when_the_bell_rings_or_the_window_ends() {
+    let desk = TestDesk::new(site());
+    let source = Source::new("198.51.100.7".parse().unwrap());
+    let grant = record(person("alice"), source, ServiceName::new("kms"), desk.now());
+    desk.memory.lock().unwrap().grants.push(grant.clone());
+    let portal = Arc::new(crate::portal::Portal {
+        desk: Arc::clone(&desk) as Arc<dyn Desk>,
+        limits: limits(),
+        views: Arc::new(tokio::sync::Semaphore::new(1)),
+        stop: CancellationToken::new(),
+    });
+    let reads = || desk.memory.lock().unwrap().reads;
+    let mut told = crate::portal::events::stream(&portal, grant.id).unwrap().into_body().into_data_stream();
+    let mut next = async |what: &str| loop {
+        let bytes = told.next().await.unwrap().unwrap();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if text.contains("event: state") {
+            assert!(text.contains(what), "{text}");
+            return;
+        }
+    };
+    next("\"connections_left\":1").await;
+    // The test's clock of the grant stands still meanwhile: the window does not end.
+    for _ in 0..60 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reads(), 1, "a minute in which nothing happened");
+    for _ in 0..1000 {
+        desk.news.notify();
+        tokio::task::yield_now().await;
+    }
+    assert!(reads() <= 3, "{} reads for a thousand rings at one moment", reads());
+    desk.change(grant.id, |grant| (grant.claims, grant.alive) = (1, 1)).unwrap();
+    next("\"alive\":1").await;
+    desk.change(grant.id, |grant| grant.state = State::Closed(Cause::Used, Totals::default())).unwrap();
+    next("\"cause\":\"used\"").await;
+    assert!(told.next().await.is_none(), "the end of the grant is the end of the stream");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod pages;
 use crate::answer::{Answer, Granted, Secret, Visit};
 use crate::clock::Clock;
 use crate::config::{Health, Portal as PortalConfig, PortalLimits, Protocol, Service};
+use crate::event::news::News;
 use crate::portal::Limits;
 use crate::portal::desk::{Desk, Site, Work};
 use crate::portal::fault::Fault;
@@ -84,6 +85,7 @@ struct Memory {
     tokens: HashMap<[u8; 32], GrantId>,
     sessions: HashMap<[u8; 32], Session>,
     asked: Vec<String>,
+    reads: usize,
     turned_away: Vec<(IpAddr, Fault)>,
 }
 
@@ -92,11 +94,17 @@ struct TestDesk {
     site: Mutex<Arc<Site>>,
     memory: Mutex<Memory>,
     bypassed: bool,
+    news: News,
 }
 
 impl TestDesk {
     fn new(site: Site) -> Arc<Self> {
-        Arc::new(Self { site: Mutex::new(Arc::new(site)), memory: Mutex::default(), bypassed: false })
+        Arc::new(Self {
+            site: Mutex::new(Arc::new(site)),
+            memory: Mutex::default(),
+            bypassed: false,
+            news: News::default(),
+        })
     }
 
     fn say(&self, say: Say) {
@@ -107,7 +115,14 @@ impl TestDesk {
         let mut memory = self.memory.lock().unwrap();
         let grant = memory.grants.iter_mut().find(|grant| grant.id == id)?;
         change(grant);
-        Some(grant.clone())
+        let grant = grant.clone();
+        drop(memory);
+        self.news.notify();
+        Some(grant)
+    }
+
+    fn find(&self, id: GrantId) -> Option<GrantRecord> {
+        self.memory.lock().unwrap().grants.iter().find(|grant| grant.id == id).cloned()
     }
 
     fn asked(&self) -> Vec<String> {
@@ -211,12 +226,13 @@ impl Desk for TestDesk {
     }
 
     fn grant(&self, id: GrantId) -> Work<'_, Result<Option<GrantRecord>, LedgerError>> {
-        Box::pin(async move { Ok(self.change(id, |_| ())) })
+        self.memory.lock().unwrap().reads += 1;
+        Box::pin(async move { Ok(self.find(id)) })
     }
 
     fn grant_by_token(&self, token: SecretHash) -> Work<'_, Result<Option<GrantRecord>, LedgerError>> {
         let id = self.memory.lock().unwrap().tokens.get(&token.0).copied();
-        Box::pin(async move { Ok(id.and_then(|id| self.change(id, |_| ()))) })
+        Box::pin(async move { Ok(id.and_then(|id| self.find(id))) })
     }
 
     fn history(&self, person: Person, limit: usize) -> Work<'_, Result<Vec<GrantRecord>, LedgerError>> {
@@ -233,6 +249,10 @@ impl Desk for TestDesk {
     fn session_end(&self, cookie: SecretHash) -> Work<'_, Result<(), LedgerError>> {
         self.memory.lock().unwrap().sessions.remove(&cookie.0);
         Box::pin(async move { Ok(()) })
+    }
+
+    fn news(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.news.listen()
     }
 
     fn bypasses(&self, _: Source, _: &ServiceName) -> bool {

@@ -186,7 +186,12 @@ async fn the_language_is_chosen_and_kept() {
 
 #[tokio::test]
 async fn a_bypass_address_is_told_that_it_needs_no_sign_in() {
-    let desk = TestDesk { site: Mutex::new(Arc::new(site())), memory: Mutex::default(), bypassed: true };
+    let desk = TestDesk {
+        site: Mutex::new(Arc::new(site())),
+        memory: Mutex::default(),
+        bypassed: true,
+        news: News::default(),
+    };
     let portal = start_with(Arc::new(desk), limits(), None).await;
     assert!(portal.get("/", &[]).await.body.contains("You need not sign in here"));
 }
