@@ -71,7 +71,7 @@ Everything is in {directory}; other commands find it so:
 
 The stand-in provider echoes what it gets; it activates nothing.
 Ctrl-C ends the demo and removes everything.
-To see all of it happen by itself: kmsgate demo --tour
+nc is in the Debian package netcat-openbsd. To see all of it happen by itself: kmsgate demo --tour
 ",
         directory = place.directory().display(),
     )
