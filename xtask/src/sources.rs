@@ -41,7 +41,7 @@ impl Source {
     fn is_test(&self) -> bool {
         let path = &self.path;
         let named = path.ends_with("/tests.rs") || path.ends_with("/conformance.rs");
-        let measures = path.starts_with("bench/") || path.contains("/examples/");
+        let measures = path.starts_with("bench/");
         path.starts_with("tests/") || named || measures || path.contains("/tests/") || path.contains("/conformance/")
     }
 
