@@ -158,6 +158,29 @@ async fn a_wrong_password_brings_the_form_again_with_the_name_and_without_the_pa
 }
 
 #[tokio::test]
+async fn a_refusal_is_read_out_with_both_fields_that_it_may_be_about() {
+    let portal = start().await;
+    let described = |page: &str| {
+        let fields = page
+            .split("<input ")
+            .filter(|field| field.contains("name=\"username\"") || field.contains("name=\"password\""));
+        fields.filter(|field| field.split('>').next().unwrap().contains("aria-describedby=\"notice\"")).count()
+    };
+    assert_eq!(described(&portal.get("/", &[]).await.body), 0, "nothing is there to be read");
+    portal.desk.say(Say::Refuse(Refusal::plain(Reason::InvalidCredentials)));
+    let came = portal.form(b"username=alice&password=hunter2", &[]).await;
+    assert_eq!((described(&came.body), came.body.matches("id=\"notice\"").count()), (2, 1), "{}", came.body);
+    for field in [
+        "<label for=\"username\">",
+        "<label for=\"password\">",
+        "autocomplete=\"username\"",
+        "autocomplete=\"current-password\"",
+    ] {
+        assert!(came.body.contains(field), "{field}");
+    }
+}
+
+#[tokio::test]
 async fn a_value_never_becomes_markup() {
     let portal = start().await;
     portal.desk.say(Say::Refuse(Refusal {
