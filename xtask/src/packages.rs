@@ -13,10 +13,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("faketime", "/usr/bin/faketime", "faketime"),
     ("gcore", "/usr/bin/gcore", "gdb"),
-    ("chromium", "/usr/bin/chromium", "chromium"),
-    ("chromium", "/usr/bin/chromedriver", "chromium-driver"),
-    ("chromium", "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", "fonts-noto-cjk"),
-    ("ip", "/bin/ip", "iproute2"),
+    ("curl", "/usr/bin/curl", "curl"),
 ];
 
 /// Makes the packages be there if this is root; else says what is missing. Returns the names of what is left out: what
