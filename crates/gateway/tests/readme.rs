@@ -25,3 +25,15 @@ fn masked_word(word: &str) -> String {
         _ => word.to_owned(),
     }
 }
+
+/// `cargo run` at the root must know which program is meant.
+#[test]
+fn the_first_command_of_the_readme_runs_the_program() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let asked = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
+    let output = std::process::Command::new(env!("CARGO")).args(asked).current_dir(root).output().unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let default = metadata["workspace_default_members"].as_array().unwrap();
+    assert_eq!(default.len(), 1, "{default:?}");
+    assert!(default[0].as_str().unwrap().contains("crates/gateway"), "{default:?}");
+}
