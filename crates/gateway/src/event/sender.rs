@@ -21,7 +21,7 @@ use std::io::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// The name under which the ledger keeps where the sender stands.
@@ -30,6 +30,8 @@ pub const READER: &str = "log";
 const BATCH: usize = 500;
 /// First and longest wait before the receiver is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// After a look that found less than a batch, the next one comes no sooner: lines that come close together share it.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(20);
 /// The sender looks for events at least so often, rung for or not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a stop waits for what is there to be sent.
@@ -55,6 +57,8 @@ pub async fn run<L: Ledger>(
         notices,
         stop: stop.clone(),
         sink: None,
+        more: true,
+        looked: Instant::now(),
         away: false,
         recent: VecDeque::new(),
     };
@@ -76,6 +80,10 @@ struct Sender<L> {
     notices: Notices,
     stop: CancellationToken,
     sink: Option<Sink>,
+    /// The last look left events behind, as far as is known.
+    more: bool,
+    /// When that was.
+    looked: Instant,
     /// Whether the receiver was said to be away.
     away: bool,
     /// When batches were sent of late, and where the cursor stood before them.
@@ -95,11 +103,7 @@ impl<L: Ledger> Sender<L> {
                 Ok(at) if cursor == Some(at) && self.stop.is_cancelled() => return,
                 Ok(at) => {
                     wait = BACK_OFF.0;
-                    if cursor == Some(at) {
-                        cursor = Some(self.idle(at).await);
-                    } else {
-                        cursor = Some(at);
-                    }
+                    cursor = Some(if self.more { at } else { self.idle(at).await });
                 }
                 Err((at, notice)) => {
                     cursor = at.or(cursor);
@@ -114,8 +118,10 @@ impl<L: Ledger> Sender<L> {
     /// Sends one batch. Where the cursor is then; on a failure too, if that is known.
     async fn step(&mut self, cursor: u64) -> Result<u64, (Option<u64>, Notice)> {
         self.bell.mark_unchanged();
+        self.looked = Instant::now();
         let unread = |error| (None, Notice::Ledger { error });
         let events = self.ledger.events_after(cursor, BATCH).await.map_err(unread)?;
+        self.more = events.len() == BATCH;
         let Some(newest) = events.last().map(|event| event.number) else { return Ok(cursor) };
         match self.send(&events).await {
             Ok(()) => {
@@ -170,8 +176,13 @@ impl<L: Ledger> Sender<L> {
                 None => std::future::pending().await,
             }
         };
+        let rung = async {
+            // The bell is gone when the gateway stops; the rest is said by `stop`.
+            if self.bell.changed().await.is_err() {}
+            sleep_until(self.looked + SHORTEST_SLEEP).await;
+        };
         let (doubt, error) = tokio::select! {
-            _ = self.bell.changed() => return cursor,
+            () = rung => return cursor,
             () = sleep(LONGEST_SLEEP) => return cursor,
             () = self.stop.cancelled() => return cursor,
             gone = gone => gone,
