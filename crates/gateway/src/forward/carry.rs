@@ -2,16 +2,16 @@
 //! one side is not told of (F09).
 
 use super::msrpc::{Calls, Scan};
-use super::passage::{Filter, Side, Step, rest, step};
+use super::passage::{Filter, Side, Step, first, rest, step};
 use super::slots::Wire;
 use kmsgate_ledger::records::LedgerError;
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// How far a connection may go.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,8 @@ struct Shared<'a> {
     answered: AtomicBool,
     /// The person said that nothing more comes.
     person_done: AtomicBool,
+    /// One direction is done.
+    one_ended: AtomicBool,
     /// Milliseconds after the beginning at which a byte last passed.
     last: AtomicU64,
 }
@@ -80,33 +82,35 @@ enum Broken {
     Ledger,
 }
 
-/// Carries bytes both ways until both sides are done, a side breaks off, or something ends it. `answered` is called before
-/// the provider's first byte passes on. The sockets stay with the caller, who tells both sides of an end that is not clean.
+/// Carries bytes both ways until both sides are done, a side breaks off, or something ends it: `cut` is the end of its
+/// grant. `answered` is called before the provider's first byte passes on. The sockets stay with the caller, who tells both
+/// sides of an end that is not clean.
 pub async fn carry<F>(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &mut TcpStream,
+    upstream: &mut TcpStream,
     limits: &Limits,
     wire: &Wire,
-    cut: &CancellationToken,
+    cut: impl Future<Output = ()>,
     answered: impl Fn() -> F + Send + Sync,
 ) -> Carried
 where
     F: Future<Output = Result<(), LedgerError>> + Send,
 {
-    prompt(client);
-    prompt(upstream);
     let shared = Shared::new(wire);
+    let (from_client, to_client) = client.split();
+    let (from_upstream, to_upstream) = upstream.split();
     let both = async {
-        tokio::try_join!(inward(client, upstream, limits, &shared), outward(upstream, client, &shared, answered))
+        tokio::try_join!(
+            inward(from_client, to_upstream, limits, &shared),
+            outward(from_upstream, to_client, &shared, answered)
+        )
     };
     // What ends a window is looked at before every step, whatever the traffic (P2).
     let (clean, verdict) = tokio::select! {
         biased;
-        () = cut.cancelled() => (false, at_the_cut(limits, &shared)),
-        () = tokio::time::sleep_until(limits.until) => (false, shared.hung_or(Verdict::Cut)),
-        () = longest(limits.longest) => (false, shared.hung_or(Verdict::Limit)),
+        () = cut => (false, at_the_cut(limits, &shared)),
+        over = over(limits, &shared) => (false, shared.hung_or(over)),
         both = both => (both.is_ok(), verdict(both.map(drop), &shared)),
-        () = idle(limits.idle, &shared) => (false, shared.hung_or(Verdict::Cut)),
     };
     Carried {
         verdict,
@@ -118,7 +122,7 @@ where
 }
 
 /// From the person to the provider, within the limits.
-async fn inward(from: &TcpStream, to: &TcpStream, limits: &Limits, shared: &Shared<'_>) -> Result<(), Broken> {
+async fn inward(mut from: ReadHalf<'_>, to: WriteHalf<'_>, limits: &Limits, shared: &Shared<'_>) -> Result<(), Broken> {
     let broken = |side| match side {
         Side::From => Broken::Person,
         Side::To => Broken::Provider,
@@ -126,21 +130,21 @@ async fn inward(from: &TcpStream, to: &TcpStream, limits: &Limits, shared: &Shar
     let count = |bytes| shared.passed_in(bytes);
     let mut filter = Inward { calls: limits.calls.map(Calls::at_most), left: limits.bytes_in, stopped: false };
     let mut held = Vec::new();
-    while let Step::Passed = step(from, to, &mut held, &mut filter, count).await.map_err(broken)? {
+    while let Step::Passed = step(&mut from, &to, &mut held, &mut filter, count).await.map_err(broken)? {
         if filter.stopped {
             return Err(Broken::Limit);
         }
     }
     shared.person_done.store(true, Ordering::Relaxed);
     // Held for more of a header that does not come: there is no call in it.
-    rest(to, &held, count).await.map_err(broken)?;
-    shutdown(to, Shutdown::Write).map_err(|_| Broken::Provider)
+    rest(&to, &held, count).await.map_err(broken)?;
+    shared.end_of(to.as_ref()).map_err(|_| Broken::Provider)
 }
 
 /// From the provider to the person. The first byte is an answer, and is noted before it passes.
 async fn outward<F>(
-    from: &TcpStream,
-    to: &TcpStream,
+    mut from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
     shared: &Shared<'_>,
     answered: impl Fn() -> F,
 ) -> Result<(), Broken>
@@ -151,16 +155,18 @@ where
         Side::From => Broken::Provider,
         Side::To => Broken::Person,
     };
-    if from.peek(&mut [0]).await.map_err(|_| Broken::Provider)? > 0 {
+    let count = |bytes| shared.passed_out(bytes);
+    let answer = first(&mut from).await.map_err(broken)?;
+    if !answer.is_empty() {
         shared.answered.store(true, Ordering::Relaxed);
         answered().await.map_err(|_| Broken::Ledger)?;
+        rest(&to, &answer, count).await.map_err(broken)?;
+        drop(answer);
+        while let Step::Passed = step(&mut from, &to, &mut Vec::new(), &mut All, count).await.map_err(broken)? {}
     } else if !shared.person_done.load(Ordering::Relaxed) {
         return Err(Broken::Provider);
     }
-    let mut held = Vec::new();
-    let count = |bytes| shared.passed_out(bytes);
-    while let Step::Passed = step(from, to, &mut held, &mut All, count).await.map_err(broken)? {}
-    shutdown(to, Shutdown::Write).map_err(|_| Broken::Person)
+    shared.end_of(to.as_ref()).map_err(|_| Broken::Person)
 }
 
 /// Lets pass what the limits of a service allow.
@@ -218,20 +224,20 @@ fn at_the_cut(limits: &Limits, shared: &Shared<'_>) -> Verdict {
     if Instant::now() >= limits.until { shared.hung_or(Verdict::Cut) } else { Verdict::Cut }
 }
 
-async fn longest(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn idle(most: Duration, shared: &Shared<'_>) {
+/// Waits for whichever end comes first, with one timer, and says what it means.
+async fn over(limits: &Limits, shared: &Shared<'_>) -> Verdict {
+    let longest = limits.longest.filter(|longest| *longest < limits.until);
+    let (end, meaning) = longest.map_or((limits.until, Verdict::Cut), |longest| (longest, Verdict::Limit));
     loop {
-        let silent_since = shared.began + Duration::from_millis(shared.last.load(Ordering::Relaxed));
-        if silent_since.elapsed() >= most {
-            return;
+        let silent = shared.last_passed() + limits.idle;
+        tokio::time::sleep_until(end.min(silent)).await;
+        if Instant::now() >= end {
+            return meaning;
         }
-        tokio::time::sleep_until(silent_since + most).await;
+        // What passed meanwhile has moved the end of patience.
+        if shared.last_passed() + limits.idle <= silent {
+            return Verdict::Cut;
+        }
     }
 }
 
@@ -244,6 +250,7 @@ impl<'a> Shared<'a> {
             bytes_out: AtomicU64::new(0),
             answered: AtomicBool::new(false),
             person_done: AtomicBool::new(false),
+            one_ended: AtomicBool::new(false),
             last: AtomicU64::new(0),
         }
     }
@@ -270,6 +277,15 @@ impl<'a> Shared<'a> {
         self.passed_now();
     }
 
+    fn last_passed(&self) -> Instant {
+        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// Tells a side that nothing more comes. For the second direction to end, the close that follows at once says it.
+    fn end_of(&self, to: &TcpStream) -> Result<(), Errno> {
+        if self.one_ended.swap(true, Ordering::Relaxed) { Ok(()) } else { shutdown(to, Shutdown::Write) }
+    }
+
     fn passed_now(&self) {
         let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(milliseconds, Ordering::Relaxed);
@@ -278,11 +294,4 @@ impl<'a> Shared<'a> {
 
 fn number(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-/// Small answers are not held back for more to come (TCP_NODELAY).
-fn prompt(stream: &TcpStream) {
-    // Without it the connection is slower and not wrong.
-    let slower: io::Result<()> = stream.set_nodelay(true);
-    drop(slower);
 }

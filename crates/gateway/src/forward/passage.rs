@@ -2,9 +2,12 @@
 //! connection at rest.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{Error, ErrorKind};
-use tokio::net::TcpStream;
-use tokio::task::coop::consume_budget;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// Most bytes of one step.
 const STEP: usize = 64 * 1024;
@@ -42,70 +45,64 @@ pub(super) trait Filter {
 /// Waits until something can be read, reads once, and passes on what may pass. `held` is what the filter did not let pass
 /// yet; `count` is told of bytes when the other socket has taken them.
 pub(super) async fn step(
-    from: &TcpStream,
-    to: &TcpStream,
+    from: &mut ReadHalf<'_>,
+    to: &WriteHalf<'_>,
     held: &mut Vec<u8>,
     filter: &mut impl Filter,
     count: impl Fn(usize),
 ) -> Result<Step, Side> {
-    loop {
-        // A socket that is always ready must leave time to whatever else its task waits for.
-        consume_budget().await;
-        from.readable().await.map_err(|_| Side::From)?;
-        let Some(moved) = BUFFER.with_borrow_mut(|buffer| move_once(buffer, from, to, held, filter))? else { continue };
-        let Moved::Some { written, left } = moved else { return Ok(Step::Ended) };
-        count(written);
-        rest(to, &left, count).await?;
-        return Ok(Step::Passed);
-    }
+    let mut pass = |ready: &[u8]| {
+        let (pass, keep) = ready.split_at_checked(filter.judge(ready)).unwrap_or((&[], ready));
+        let keep = keep.to_vec();
+        let written = if pass.is_empty() { 0 } else { taken(to.try_write(pass))? };
+        Ok((keep, written, pass.get(written..).unwrap_or_default().to_vec()))
+    };
+    let Some(passed) = read(from, held, &mut pass).await? else { return Ok(Step::Ended) };
+    let (keep, written, left) = passed?;
+    *held = keep;
+    count(written);
+    rest(to, &left, count).await?;
+    Ok(Step::Passed)
+}
+
+/// What can be read first, and none of it passed on; nothing at the end.
+pub(super) async fn first(from: &mut ReadHalf<'_>) -> Result<Vec<u8>, Side> {
+    Ok(read(from, &[], <[u8]>::to_vec).await?.unwrap_or_default())
 }
 
 /// Writes what is left of a step.
-pub(super) async fn rest(to: &TcpStream, mut bytes: &[u8], count: impl Fn(usize)) -> Result<(), Side> {
+pub(super) async fn rest(to: &WriteHalf<'_>, mut bytes: &[u8], count: impl Fn(usize)) -> Result<(), Side> {
     while !bytes.is_empty() {
         to.writable().await.map_err(|_| Side::To)?;
-        let written = taken(to.try_write(bytes), Side::To)?.unwrap_or(0);
+        let written = taken(to.try_write(bytes))?;
         count(written);
         bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())
 }
 
-enum Moved {
-    Some { written: usize, left: Vec<u8> },
-    End,
+/// Reads once, behind what was held, and hands over both together; none at the end. The runtime knows from a read that does
+/// not fill the buffer that there is no more, and spares the read that would find nothing.
+async fn read<T>(from: &mut ReadHalf<'_>, held: &[u8], mut with: impl FnMut(&[u8]) -> T) -> Result<Option<T>, Side> {
+    poll_fn(|context| {
+        BUFFER.with_borrow_mut(|buffer| {
+            let (front, room) = buffer.split_at_mut_checked(held.len()).ok_or(Side::From)?;
+            front.copy_from_slice(held);
+            let mut room = ReadBuf::new(room);
+            ready!(Pin::new(&mut *from).poll_read(context, &mut room)).map_err(|_| Side::From)?;
+            let read = room.filled().len();
+            let ready = buffer.get(..held.len() + read).filter(|_| read > 0);
+            Poll::Ready(Ok(ready.map(&mut with)))
+        })
+    })
+    .await
 }
 
-/// One read and one write, without waiting; none if nothing was there.
-fn move_once(
-    buffer: &mut [u8],
-    from: &TcpStream,
-    to: &TcpStream,
-    held: &mut Vec<u8>,
-    filter: &mut impl Filter,
-) -> Result<Option<Moved>, Side> {
-    let kept = held.len();
-    if let Some(front) = buffer.get_mut(..kept) {
-        front.copy_from_slice(held);
-    }
-    let room = buffer.get_mut(kept..).unwrap_or_default();
-    let Some(read) = taken(from.try_read(room), Side::From)? else { return Ok(None) };
-    if read == 0 {
-        return Ok(Some(Moved::End));
-    }
-    let ready = buffer.get(..kept + read).unwrap_or_default();
-    let (pass, keep) = ready.split_at_checked(filter.judge(ready)).unwrap_or((&[], ready));
-    held.clear();
-    held.extend_from_slice(keep);
-    let written = if pass.is_empty() { 0 } else { taken(to.try_write(pass), Side::To)?.unwrap_or(0) };
-    Ok(Some(Moved::Some { written, left: pass.get(written..).unwrap_or_default().to_vec() }))
-}
-
-/// What a socket did at once; none if it would have had to wait.
-fn taken(done: Result<usize, Error>, side: Side) -> Result<Option<usize>, Side> {
-    match done {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-        Err(_) => Err(side),
+/// What a socket took at once; nothing if it would have had to wait.
+fn taken(written: Result<usize, Error>) -> Result<usize, Side> {
+    match written {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        Err(_) => Err(Side::To),
     }
 }

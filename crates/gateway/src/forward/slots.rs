@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -30,6 +30,8 @@ pub struct Slots {
     hash: RandomState,
     held: AtomicUsize,
     most: usize,
+    /// No connection gets a place any more.
+    ended: AtomicBool,
 }
 
 /// Why a connection gets no place.
@@ -133,7 +135,7 @@ impl Slots {
         shards.resize_with(SHARDS, Mutex::default);
         let mut names = Vec::new();
         names.resize_with(SHARDS, Mutex::default);
-        Self { shards, names, hash: RandomState::new(), held: AtomicUsize::new(0), most }
+        Self { shards, names, hash: RandomState::new(), held: AtomicUsize::new(0), most, ended: AtomicBool::new(false) }
     }
 
     /// Gives a grant its budget: what it has left of its connections. Doing it again changes nothing.
@@ -169,6 +171,10 @@ impl Slots {
         let key = Key { service, address: key.ip() };
         let shard_number = self.shard_of(&key);
         let mut shard = self.shard(shard_number).ok_or(Turned::NoGrant)?;
+        // Read under the lock that [`Slots::cut_all`] takes after it was set: who is let in before that is cut.
+        if self.ended.load(Ordering::Acquire) {
+            return Err(Turned::NoGrant);
+        }
         let index = *shard.by_key.get(&key).ok_or(Turned::NoGrant)?;
         let slot = shard.get_mut(index).ok_or(Turned::NoGrant)?;
         if slot.closing || now >= slot.deadline {
@@ -239,6 +245,17 @@ impl Slots {
         let slot = shard.take(seat.index)?;
         self.held.fetch_sub(1, Ordering::AcqRel);
         Some(slot.totals())
+    }
+
+    /// Cuts every connection and lets no other one in. The slots stay.
+    pub fn cut_all(&self) {
+        self.ended.store(true, Ordering::Release);
+        for number in 0..SHARDS {
+            let Some(shard) = u16::try_from(number).ok().and_then(|number| self.shard(number)) else { continue };
+            for wire in shard.slots.iter().flatten().filter_map(|slot| slot.wire.as_ref()) {
+                wire.cut.cancel();
+            }
+        }
     }
 
     fn close_door(&self, id: &[u8; 16]) -> Option<Option<Arc<Wire>>> {

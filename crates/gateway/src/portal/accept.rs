@@ -119,10 +119,6 @@ impl Front {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _held: Held) {
         let Ok(local) = stream.local_addr() else { return };
-        // Refused only by a socket that is gone already.
-        if stream.set_nodelay(true).is_err() {
-            return;
-        }
         let ends = Ends { peer, local, tls: self.tls.is_some() };
         match &self.tls {
             None => self.http(stream, ends).await,
