@@ -51,13 +51,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// the future and claims not given back are fewer than its connections. Written.
     fn claim(&self, claim: Claim, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// The provider's first byte passed on this claim's connection: from now on it cannot be given back. The connection does
-    /// not wait for it. Written.
+    /// The provider's first byte is about to pass on this claim's connection: from now on it cannot be given back. `Missing`
+    /// if no such connection runs. Written.
     fn answered(&self, grant: GrantId, number: u32) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// A claimed connection ended. It is given back only if it never was answered and the grant was given back fewer than
     /// [`kmsgate_core::grant::GIVEN_BACK_AT_MOST`] claims before. Taken in every state: a connection may end after
-    /// its grant was closed. Written.
+    /// its grant was closed. `Missing` if no such connection runs. Written.
     fn claim_ended(&self, end: ClaimEnd, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// Opening or Open -> Closing(cause). `AlreadyBegun` if another door was first. Synced.

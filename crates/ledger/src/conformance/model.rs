@@ -148,7 +148,8 @@ pub(crate) async fn run<S: Store>(steps: Vec<Step>) {
             }
             Step::Answered { grant, claim } => {
                 let Some(g) = model.recent(grant) else { continue };
-                let known = g.claims.get_mut(claim).map(|taken| taken.answered = true);
+                let running = g.claims.get_mut(claim).filter(|taken| !taken.ended);
+                let known = running.map(|taken| taken.answered = true);
                 let number = u32::try_from(claim).unwrap() + 1;
                 assert_eq!(ledger.answered(g.id(), number).await.ok(), known);
             }

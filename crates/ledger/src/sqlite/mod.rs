@@ -4,7 +4,7 @@
 //! * [`writer`]: the one thread that writes, many jobs in one transaction.
 //! * [`readers`]: the threads that read, and the one that checkpoints.
 //! * [`mod@write`], [`read`], [`report`], [`prune`]: the statements.
-//! * [`rows`], [`events`]: between rows and records.
+//! * [`rows`], [`events`]: between rows and records; [`sums`]: what is kept added up.
 
 mod events;
 mod fault;
@@ -14,6 +14,7 @@ mod readers;
 mod report;
 mod rows;
 mod schema;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -107,23 +108,23 @@ impl Ledger for Sqlite {
     }
 
     async fn claim_ended(&self, end: ClaimEnd, now: Now) -> Result<(), LedgerError> {
-        self.writer.submit_checked(Written, move |desk| write::claim_ended(&desk.conn, &end, now)).await
+        self.writer.submit_checked(Written, move |desk| write::claim_ended(desk, &end, now)).await
     }
 
     async fn closing(&self, id: GrantId, cause: Cause, _now: Now) -> Result<CloseBegun, LedgerError> {
-        self.writer.submit(Synced, move |desk| write::closing(&desk.conn, id, cause)).await
+        self.writer.submit(Synced, move |desk| write::closing(desk, id, cause)).await
     }
 
     async fn closed(&self, id: GrantId, totals: Totals, now: Now) -> Result<GrantRecord, LedgerError> {
-        self.writer.submit(Written, move |desk| write::closed(&desk.conn, id, totals, now)).await
+        self.writer.submit(Written, move |desk| write::closed(desk, id, totals, now)).await
     }
 
     async fn refused(&self, refused: Refused, now: Now) -> Result<(), LedgerError> {
-        self.writer.submit(Synced, move |desk| write::refused(&desk.conn, &refused, now)).await
+        self.writer.submit(Synced, move |desk| write::refused(desk, &refused, now)).await
     }
 
     async fn refusals_counted(&self, counts: Vec<RefusalCount>) -> Result<(), LedgerError> {
-        self.writer.submit(Written, move |desk| write::refusals_counted(&desk.conn, &counts)).await
+        self.writer.submit(Written, move |desk| write::refusals_counted(desk, &counts)).await
     }
 
     async fn recover(&self, boot: BootId, now: Now) -> Result<Swept, LedgerError> {

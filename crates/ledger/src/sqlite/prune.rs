@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 /// Grants in one step.
-const GRANTS: i64 = 200;
+const GRANTS: usize = 200;
 /// Events in one step.
-const EVENTS: i64 = 1_000;
+const EVENTS: usize = 1_000;
 
 /// What a step did.
 pub(super) struct Pruned {
@@ -24,20 +24,17 @@ pub(super) fn step(conn: &Connection, before: Timestamp) -> Result<Pruned, Fault
         .prepare_cached(
             "SELECT id FROM grants WHERE opened_at < ?1 AND finished = 1 AND closed_at < ?1 ORDER BY opened_at LIMIT ?2",
         )?
-        .query_map(params![limit, GRANTS], |row| row.get(0))?
+        .query_map(params![limit, GRANTS as i64], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for id in &old {
-        conn.prepare_cached("DELETE FROM claims WHERE grant_id = ?1")?.execute([id])?;
         conn.prepare_cached("DELETE FROM grants WHERE id = ?1")?.execute([id])?;
     }
     // The guard on the events lets go of what is older than this, and of nothing else.
     conn.prepare_cached("UPDATE pruned SET before = max(before, ?1)")?.execute([limit])?;
-    let events = conn
-        .prepare_cached(
-            "DELETE FROM events WHERE number IN (SELECT number FROM events \
-             WHERE at < ?1 AND number < (SELECT max(number) FROM events) ORDER BY at LIMIT ?2)",
-        )?
-        .execute(params![limit, EVENTS])?;
+    let events = old_events(conn, limit)?;
+    if let Some(last) = events.last() {
+        conn.prepare_cached("DELETE FROM events WHERE number <= ?1")?.execute([last])?;
+    }
     for sql in [
         "DELETE FROM refusals WHERE number IN (SELECT number FROM refusals WHERE at < ?1 ORDER BY at LIMIT 1000)",
         "DELETE FROM refusal_counts WHERE minute < ?1",
@@ -48,7 +45,22 @@ pub(super) fn step(conn: &Connection, before: Timestamp) -> Result<Pruned, Fault
         conn.prepare_cached(sql)?.execute([limit])?;
     }
     let grants = old.len();
-    Ok(Pruned { grants: grants as u64, more: grants as i64 == GRANTS || events as i64 == EVENTS })
+    Ok(Pruned { grants: grants as u64, more: grants == GRANTS || events.len() == EVENTS })
+}
+
+/// The first events, up to one that stays because it is younger: the clock may have gone back before it.
+fn old_events(conn: &Connection, limit: i64) -> Result<Vec<i64>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT number, at FROM events WHERE number < (SELECT max(number) FROM events) ORDER BY number LIMIT ?1",
+    )?;
+    let mut rows = statement.query([EVENTS as i64])?;
+    let mut old = Vec::new();
+    while let Some(row) = rows.next()?
+        && row.get::<_, i64>(1)? < limit
+    {
+        old.push(row.get(0)?);
+    }
+    Ok(old)
 }
 
 /// Forgets the tokens of grants that were closed a day before the newest one was opened: nobody may use them any more.

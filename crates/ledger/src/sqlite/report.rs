@@ -5,7 +5,7 @@
 
 use super::fault::Fault;
 use super::rows::{address, moment, natural, text};
-use super::write::Axis;
+use super::sums::Axis;
 use crate::records::{ReportBy, ReportLine, ReportQuery};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};

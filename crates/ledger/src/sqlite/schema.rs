@@ -19,6 +19,18 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema.sql"),
     // A form's token is made of the cookie; nothing of it is kept.
     "ALTER TABLE sessions DROP COLUMN form_token",
+    // A claim has a row while its connection runs; what came of it is in its events. Events are read and pruned by number.
+    "CREATE TABLE running (
+         grant_id BLOB    NOT NULL,
+         number   INTEGER NOT NULL,
+         relayed  INTEGER NOT NULL,
+         answered INTEGER NOT NULL DEFAULT 0,
+         PRIMARY KEY (grant_id, number)
+     ) STRICT, WITHOUT ROWID;
+     INSERT INTO running SELECT grant_id, number, relayed, answered FROM claims WHERE ended_at IS NULL;
+     DROP TABLE claims;
+     ALTER TABLE running RENAME TO claims;
+     DROP INDEX events_at;",
 ];
 /// The first bytes of every SQLite file (its file format, section 1.3).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";

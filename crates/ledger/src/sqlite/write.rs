@@ -5,11 +5,11 @@ use super::events::{append, milliseconds};
 use super::fault::Fault;
 use super::read;
 use super::rows::{self, Octets, Stored, stored_count};
+use super::sums::{Axis, Sums};
 use super::writer::Desk;
 use crate::records::{
     Claim, ClaimEnd, CloseBegun, GrantRecord, LedgerError, RefusalCount, Refused, Reserved, Session, Swept, What,
 };
-use jiff::Timestamp;
 use kmsgate_core::decide::{Decide, Decision, Facts, Refusal, Request};
 use kmsgate_core::grant::{GrantId, State, Totals, Window, gives_back};
 use kmsgate_core::identity::Voucher;
@@ -22,7 +22,6 @@ use std::time::Duration;
 
 /// Operators' grants say so in front of the operator's name.
 const OPERATOR: &str = "operator:";
-const DAY: i64 = 24 * 3600 * 1000;
 
 /// Reads the facts, has `decide` decide, writes its answer.
 pub(super) fn reserve(desk: &mut Desk, request: &Request, now: Now, decide: Decide) -> Result<Reserved, Fault> {
@@ -31,13 +30,13 @@ pub(super) fn reserve(desk: &mut Desk, request: &Request, now: Now, decide: Deci
     let now = rows::whole(now);
     let mut standing = read::standing(conn, &request.permit.terms().service, request.key())?;
     if let Some(stored) = standing.take_if(|stored| stored.over(boot, now)) {
-        end(conn, stored, Cause::Expired, now)?;
+        end(desk, stored, Cause::Expired, now)?;
     }
     let facts = Facts { standing: standing.as_ref().map(read::stands), uses: read::uses(conn, request, now)? };
     match (decide(request, &facts, now), standing) {
         (Decision::Open, None) => Ok(Reserved::New { grant: open(conn, request, boot, now)?, replaced: None }),
         (Decision::Replace(id), Some(stored)) if stored.record.id == id => {
-            end(conn, stored, Cause::Used, now)?;
+            end(desk, stored, Cause::Used, now)?;
             Ok(Reserved::New { grant: open(conn, request, boot, now)?, replaced: Some(id) })
         }
         (Decision::Same(id), Some(stored)) if stored.record.id == id => {
@@ -51,7 +50,7 @@ pub(super) fn reserve(desk: &mut Desk, request: &Request, now: Now, decide: Deci
             Ok(Reserved::Same(record))
         }
         (Decision::Refuse(refusal), _) => {
-            refused(conn, &refusal_of(request, &refusal), now)?;
+            refused(desk, &refusal_of(request, &refusal), now)?;
             Ok(Reserved::Refused(refusal))
         }
         (decision, _) => {
@@ -119,7 +118,7 @@ pub(super) fn opened(desk: &mut Desk, id: GrantId, session: Option<&Session>, no
     let state = before.record.state.opened().map_err(|error| LedgerError::State(error.to_string()))?;
     let mut after = Stored { reached_open: true, ..before.clone() };
     after.record.state = state;
-    change(conn, &before, &after)?;
+    change(desk, &before, &after)?;
     if !after.record.voucher.starts_with(OPERATOR) {
         accept(conn, &after.record.person, after.record.source.ip(), now)?;
     }
@@ -144,18 +143,8 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
         return Err(LedgerError::Spent.into());
     }
     let taken = conn
-        .prepare_cached(
-            "INSERT INTO claims (grant_id, number, client, provider, relayed, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
-            claim.grant.to_bytes(),
-            claim.number,
-            claim.client.to_string(),
-            claim.provider.to_string(),
-            claim.relayed,
-            now.utc.as_millisecond(),
-        ])?;
+        .prepare_cached("INSERT INTO claims (grant_id, number, relayed) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+        .execute(params![claim.grant.to_bytes(), claim.number, claim.relayed])?;
     if taken == 0 {
         return Err(LedgerError::State(format!("claim {} of the grant was taken before", claim.number)).into());
     }
@@ -165,7 +154,7 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
     after.record.last_claim = after.record.last_claim.max(claim.number);
     after.record.totals.claims = u32::from(after.record.claims);
     after.record.provider = Some(claim.provider);
-    change(conn, &before, &after)?;
+    change(desk, &before, &after)?;
     append(conn, now.utc, &What::Claimed(after.record, claim.clone()))
 }
 
@@ -178,23 +167,17 @@ pub(super) fn answered(conn: &Connection, grant: GrantId, number: u32) -> Result
 }
 
 /// A claimed connection ended.
-pub(super) fn claim_ended(conn: &Connection, end: &ClaimEnd, now: Now) -> Result<(), Fault> {
+pub(super) fn claim_ended(desk: &Desk, end: &ClaimEnd, now: Now) -> Result<(), Fault> {
+    let conn = &desk.conn;
     let now = rows::whole(now);
     let before = existing(conn, end.grant)?;
-    let (was_answered, ended): (bool, bool) = conn
-        .prepare_cached("SELECT answered, ended_at IS NOT NULL FROM claims WHERE grant_id = ?1 AND number = ?2")?
-        .query_row(params![end.grant.to_bytes(), end.number], |row| Ok((row.get(0)?, row.get(1)?)))
+    let was_answered: bool = conn
+        .prepare_cached("DELETE FROM claims WHERE grant_id = ?1 AND number = ?2 RETURNING answered")?
+        .query_row(params![end.grant.to_bytes(), end.number], |row| row.get(0))
         .optional()?
         .ok_or(LedgerError::Missing)?;
-    if ended {
-        return Err(LedgerError::State(format!("claim {} of the grant has ended before", end.number)).into());
-    }
     let answered = was_answered || end.answered;
     let given_back = gives_back(end.given_back, answered, before.record.given_back);
-    conn.prepare_cached(
-        "UPDATE claims SET answered = ?3, given_back = ?4, ended_at = ?5 WHERE grant_id = ?1 AND number = ?2",
-    )?
-    .execute(params![end.grant.to_bytes(), end.number, answered, given_back, now.utc.as_millisecond()])?;
     let mut after = before.clone();
     let record = &mut after.record;
     record.alive = record.alive.saturating_sub(1);
@@ -211,36 +194,38 @@ pub(super) fn claim_ended(conn: &Connection, end: &ClaimEnd, now: Now) -> Result
     if let State::Closed(_, known) = &mut record.state {
         *known = *totals;
     }
-    change(conn, &before, &after)?;
+    change(desk, &before, &after)?;
     append(conn, now.utc, &What::Ended(after.record, ClaimEnd { answered, given_back, ..end.clone() }))
 }
 
 /// Opening or Open -> Closing.
-pub(super) fn closing(conn: &Connection, id: GrantId, cause: Cause) -> Result<CloseBegun, Fault> {
+pub(super) fn closing(desk: &Desk, id: GrantId, cause: Cause) -> Result<CloseBegun, Fault> {
+    let conn = &desk.conn;
     let before = existing(conn, id)?;
     let Ok(state) = before.record.state.closing(cause) else {
         return Ok(CloseBegun::AlreadyBegun(before.record));
     };
     let mut after = before.clone();
     after.record.state = state;
-    change(conn, &before, &after)?;
+    change(desk, &before, &after)?;
     Ok(CloseBegun::Begun(after.record))
 }
 
 /// Closing -> Closed.
-pub(super) fn closed(conn: &Connection, id: GrantId, totals: Totals, now: Now) -> Result<GrantRecord, Fault> {
+pub(super) fn closed(desk: &Desk, id: GrantId, totals: Totals, now: Now) -> Result<GrantRecord, Fault> {
+    let conn = &desk.conn;
     let now = rows::whole(now);
     let before = existing(conn, id)?;
     let mut after = before.clone();
     take_totals(&mut after.record, totals);
     if let State::Closed(_, known) = &mut after.record.state {
         *known = after.record.totals;
-        change(conn, &before, &after)?;
+        change(desk, &before, &after)?;
         return Ok(after.record);
     }
     let known = after.record.totals;
     after.record.state = before.record.state.closed(known).map_err(|error| LedgerError::State(error.to_string()))?;
-    finish(conn, &before, after, now)
+    finish(desk, &before, after, now)
 }
 
 /// The greater of each: a forwarder that was restarted does not know what passed before, the ledger not yet what just ended.
@@ -257,14 +242,15 @@ fn take_totals(record: &mut GrantRecord, totals: Totals) {
 
 /// Closes in one step, without asking the forwarder: for a grant past its end, a spent one, one of another boot. A close that
 /// had begun keeps its cause.
-fn end(conn: &Connection, before: Stored, cause: Cause, now: Now) -> Result<GrantRecord, Fault> {
+fn end(desk: &Desk, before: Stored, cause: Cause, now: Now) -> Result<GrantRecord, Fault> {
     let mut after = before.clone();
     let begun = after.record.state.closing(cause).unwrap_or(after.record.state);
     after.record.state = begun.closed(after.record.totals).map_err(|error| LedgerError::State(error.to_string()))?;
-    finish(conn, &before, after, now)
+    finish(desk, &before, after, now)
 }
 
-fn finish(conn: &Connection, before: &Stored, mut after: Stored, now: Now) -> Result<GrantRecord, Fault> {
+fn finish(desk: &Desk, before: &Stored, mut after: Stored, now: Now) -> Result<GrantRecord, Fault> {
+    let conn = &desk.conn;
     let ends_at = after.record.window.ends_at;
     after.record.closed_at = Some(match after.record.state {
         State::Closed(Cause::Expired, _) => ends_at,
@@ -272,27 +258,26 @@ fn finish(conn: &Connection, before: &Stored, mut after: Stored, now: Now) -> Re
         State::Closed(Cause::Swept, _) => now.utc.min(ends_at),
         _ => now.utc,
     });
-    change(conn, before, &after)?;
+    change(desk, before, &after)?;
     append(conn, now.utc, &What::Closed(after.record.clone()))?;
     Ok(after.record)
 }
 
 /// At start: see [`crate::Ledger::recover`].
 pub(super) fn recover(desk: &mut Desk, boot: BootId, now: Now) -> Result<Swept, Fault> {
-    let conn = &desk.conn;
     let now = rows::whole(now);
-    end_claims(conn, boot, now)?;
+    end_claims(desk, boot, now)?;
     let mut found = Swept::default();
     let mut after = None;
     loop {
-        let page = read::unfinished(conn, after)?;
+        let page = read::unfinished(&desk.conn, after)?;
         let Some(last) = page.last() else { break };
         after = Some(last.record.id);
         for stored in page {
             let id = stored.record.id;
             match stored.record.state {
-                _ if stored.boot != boot => found.swept.push(end(conn, stored, Cause::Swept, now)?.id),
-                State::Opening => found.swept.push(end(conn, stored, Cause::Swept, now)?.id),
+                _ if stored.boot != boot => found.swept.push(end(desk, stored, Cause::Swept, now)?.id),
+                State::Opening => found.swept.push(end(desk, stored, Cause::Swept, now)?.id),
                 State::Closing(_) => found.finish.push(id),
                 _ if stored.over(boot, now) => found.expired.push(id),
                 _ => found.adopt.push(id),
@@ -304,11 +289,12 @@ pub(super) fn recover(desk: &mut Desk, boot: BootId, now: Now) -> Result<Swept, 
 }
 
 /// Connections that the last process held, and all of another boot, are no more.
-fn end_claims(conn: &Connection, boot: BootId, now: Now) -> Result<(), Fault> {
+fn end_claims(desk: &Desk, boot: BootId, now: Now) -> Result<(), Fault> {
+    let conn = &desk.conn;
     let ended: Vec<(GrantId, u32)> = conn
         .prepare_cached(
             "SELECT c.grant_id, c.number FROM claims c JOIN grants g ON g.id = c.grant_id \
-             WHERE c.ended_at IS NULL AND (c.relayed = 1 OR g.boot <> ?1)",
+             WHERE c.relayed = 1 OR g.boot <> ?1",
         )?
         .query_map([boot.0], |row| Ok((GrantId::from_bytes(row.get(0)?), row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
@@ -322,13 +308,14 @@ fn end_claims(conn: &Connection, boot: BootId, now: Now) -> Result<(), Fault> {
             bytes_out: 0,
             lasted: Duration::ZERO,
         };
-        claim_ended(conn, &end, now)?;
+        claim_ended(desk, &end, now)?;
     }
     Ok(())
 }
 
 /// A sign-in refused after an identity was proved.
-pub(super) fn refused(conn: &Connection, refused: &Refused, now: Now) -> Result<(), Fault> {
+pub(super) fn refused(desk: &Desk, refused: &Refused, now: Now) -> Result<(), Fault> {
+    let conn = &desk.conn;
     let at = rows::whole(now).utc;
     conn.prepare_cached(
         "INSERT INTO refusals (at, domain, name, source, service, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -342,13 +329,14 @@ pub(super) fn refused(conn: &Connection, refused: &Refused, now: Now) -> Result<
         refused.reason.as_str(),
     ])?;
     let sums = Sums { refused: 1, ..Sums::default() };
-    add(conn, at, Axis::Service, refused.service.as_str(), sums)?;
-    add(conn, at, Axis::Reason, refused.reason.as_str(), sums)?;
+    desk.sums.add(at, Axis::Service, refused.service.as_str(), sums);
+    desk.sums.add(at, Axis::Reason, refused.reason.as_str(), sums);
     append(conn, at, &What::Refused(refused.clone()))
 }
 
 /// Refusals before an identity was proved.
-pub(super) fn refusals_counted(conn: &Connection, counts: &[RefusalCount]) -> Result<(), Fault> {
+pub(super) fn refusals_counted(desk: &Desk, counts: &[RefusalCount]) -> Result<(), Fault> {
+    let conn = &desk.conn;
     for count in counts {
         conn.prepare_cached(
             "INSERT INTO refusal_counts (minute, reason, prefix, count) VALUES (?1, ?2, ?3, ?4) \
@@ -361,8 +349,8 @@ pub(super) fn refusals_counted(conn: &Connection, counts: &[RefusalCount]) -> Re
             stored_count(count.count)
         ])?;
         let sums = Sums { refused: stored_count(count.count), ..Sums::default() };
-        add(conn, count.minute, Axis::Service, "", sums)?;
-        add(conn, count.minute, Axis::Reason, count.reason.as_str(), sums)?;
+        desk.sums.add(count.minute, Axis::Service, "", sums);
+        desk.sums.add(count.minute, Axis::Reason, count.reason.as_str(), sums);
     }
     Ok(())
 }
@@ -440,17 +428,18 @@ fn existing(conn: &Connection, id: GrantId) -> Result<Stored, Fault> {
 }
 
 /// The only way in which a grant that is written changes: the row and every sum in the same step.
-fn change(conn: &Connection, before: &Stored, after: &Stored) -> Result<(), Fault> {
+fn change(desk: &Desk, before: &Stored, after: &Stored) -> Result<(), Fault> {
+    let conn = &desk.conn;
     let finishes = before.record.state.unfinished() && !after.record.state.unfinished();
     rows::update_grant(conn, after, finishes)?;
     if finishes {
         count_unfinished(conn, after, -1)?;
     }
     let at = after.record.window.opened_at;
-    add(conn, at, Axis::Service, after.record.service.as_str(), Sums::of(after).minus(Sums::of(before)))?;
+    desk.sums.add(at, Axis::Service, after.record.service.as_str(), Sums::of(after).minus(Sums::of(before)));
     if let State::Closed(cause, _) = after.record.state {
         let known = if finishes { Sums::default() } else { Sums::closed(before) };
-        add(conn, at, Axis::Reason, cause.as_str(), Sums::closed(after).minus(known))?;
+        desk.sums.add(at, Axis::Reason, cause.as_str(), Sums::closed(after).minus(known));
     }
     Ok(())
 }
@@ -461,79 +450,5 @@ fn count_unfinished(conn: &Connection, stored: &Stored, by: i64) -> Result<(), F
          ON CONFLICT DO UPDATE SET grants = grants + excluded.grants",
     )?
     .execute(params![stored.record.service.as_str(), by])?;
-    Ok(())
-}
-
-/// By what a day's sums are kept.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Axis {
-    Service = 0,
-    Reason = 1,
-}
-
-/// What is summed up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Sums {
-    grants: i64,
-    used: i64,
-    connections: i64,
-    refused: i64,
-    bytes_in: i64,
-    bytes_out: i64,
-}
-
-impl Sums {
-    /// What a grant adds to its service.
-    fn of(stored: &Stored) -> Self {
-        let record = &stored.record;
-        Self {
-            grants: i64::from(stored.reached_open),
-            used: i64::from(record.claims > 0),
-            connections: i64::from(record.claims),
-            refused: 0,
-            bytes_in: stored_count(record.totals.bytes_in),
-            bytes_out: stored_count(record.totals.bytes_out),
-        }
-    }
-
-    /// What it adds to its cause: one, even if it was never open.
-    fn closed(stored: &Stored) -> Self {
-        Self { grants: 1, ..Self::of(stored) }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self {
-            grants: self.grants - other.grants,
-            used: self.used - other.used,
-            connections: self.connections - other.connections,
-            refused: self.refused - other.refused,
-            bytes_in: self.bytes_in - other.bytes_in,
-            bytes_out: self.bytes_out - other.bytes_out,
-        }
-    }
-}
-
-fn add(conn: &Connection, at: Timestamp, axis: Axis, label: &str, sums: Sums) -> Result<(), Fault> {
-    if sums == Sums::default() {
-        return Ok(());
-    }
-    conn.prepare_cached(
-        "INSERT INTO daily (day, axis, label, grants, used, connections, refused, bytes_in, bytes_out) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET grants = grants + excluded.grants, \
-         used = used + excluded.used, connections = connections + excluded.connections, \
-         refused = refused + excluded.refused, bytes_in = bytes_in + excluded.bytes_in, \
-         bytes_out = bytes_out + excluded.bytes_out",
-    )?
-    .execute(params![
-        at.as_millisecond().div_euclid(DAY),
-        axis as i64,
-        label,
-        sums.grants,
-        sums.used,
-        sums.connections,
-        sums.refused,
-        sums.bytes_in,
-        sums.bytes_out,
-    ])?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! without its ledger must not go on, and whoever supervises it starts it again.
 
 use super::fault::{Fault, from_sqlite};
+use super::sums::Pending;
 use crate::records::LedgerError;
 use kmsgate_core::time::BootId;
 use rusqlite::Connection;
@@ -47,6 +48,8 @@ enum Refusal {
 pub(super) struct Desk {
     /// The only connection that writes.
     pub(super) conn: Connection,
+    /// What this transaction adds to the sums of its days.
+    pub(super) sums: Pending,
     boot: Option<BootId>,
     /// Becomes `boot` when the transaction that recovers is committed.
     recovering: Option<BootId>,
@@ -76,7 +79,7 @@ impl Writer {
     /// Starts the thread. `checkpoints` is told when enough was written.
     pub(super) fn start(conn: Connection, checkpoints: SyncSender<()>) -> Result<Self, LedgerError> {
         let (jobs, queue) = channel();
-        let desk = Desk { conn, boot: None, recovering: None };
+        let desk = Desk { conn, sums: Pending::default(), boot: None, recovering: None };
         let state = Loop { desk, synchronous: None, sync_due: None, heal: false, told_at: 0, checkpoints };
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
@@ -271,6 +274,7 @@ impl Loop {
         let done = self.within(jobs);
         if let Err(error) = &done {
             self.desk.recovering = None;
+            self.desk.sums = Pending::default();
             if !self.desk.conn.is_autocommit()
                 && let Err(worse) = self.desk.conn.execute_batch("ROLLBACK")
             {
@@ -291,9 +295,13 @@ impl Loop {
             match job.refusal() {
                 Refusal::Undone => {
                     self.step("SAVEPOINT job")?;
+                    let sums = self.desk.sums.so_far();
                     match job.run(&mut self.desk) {
                         Ran::Done => {}
-                        Ran::Refused => self.step("ROLLBACK TO job")?,
+                        Ran::Refused => {
+                            self.step("ROLLBACK TO job")?;
+                            self.desk.sums.back_to(sums);
+                        }
                         Ran::Spoilt(error) => return Err(error),
                     }
                     self.step("RELEASE job")?;
@@ -309,6 +317,7 @@ impl Loop {
                 }
             }
         }
+        self.desk.sums.write(&self.desk.conn)?;
         self.step("COMMIT")
     }
 
