@@ -177,8 +177,10 @@ impl<L: Ledger> Sender<L> {
             }
         };
         let rung = async {
-            // The bell is gone when the gateway stops; the rest is said by `stop`.
-            if self.bell.changed().await.is_err() {}
+            if self.bell.changed().await.is_err() {
+                // The bell is gone when the gateway stops, and `stop` says that.
+                std::future::pending::<()>().await;
+            }
             sleep_until(self.looked + SHORTEST_SLEEP).await;
         };
         let (doubt, error) = tokio::select! {
