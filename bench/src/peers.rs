@@ -1,5 +1,6 @@
 //! What people would use to relay a port: HAProxy in TCP mode, nginx stream. Both as root on the same machine, with as many
-//! threads or workers as there are processors, logging nothing.
+//! threads or workers as there are processors. Each writes a line for each connection to its standard output, as kmsgate does,
+//! and that goes nowhere.
 
 use crate::Failure;
 use crate::place::{end, memory};
@@ -21,8 +22,8 @@ pub(crate) fn haproxy(provider: SocketAddr) -> Result<Option<Peer>, Failure> {
     let Some(program) = find("haproxy") else { return Ok(None) };
     let address = free()?;
     let text = format!(
-        "global\n  maxconn 4000\n  nbthread 2\n\
-         defaults\n  mode tcp\n  timeout connect 3s\n  timeout client 1h\n  timeout server 1h\n  maxconn 4000\n\
+        "global\n  maxconn 4000\n  nbthread 2\n  log stdout format raw daemon\n\
+         defaults\n  mode tcp\n  log global\n  option tcplog\n  timeout connect 3s\n  timeout client 1h\n  timeout server 1h\n  maxconn 4000\n\
          listen relay\n  bind {address}\n  server provider {provider}\n"
     );
     start(&program, "haproxy.cfg", &text, &["-db", "-f"], address)
@@ -39,7 +40,8 @@ pub(crate) fn nginx(provider: SocketAddr) -> Result<Option<Peer>, Failure> {
     let text = format!(
         "load_module {};\nuser root;\nworker_processes 2;\ndaemon off;\npid nginx.pid;\nerror_log stderr crit;\n\
 \nevents {{ worker_connections 8000; }}\n\
-         stream {{ server {{ listen {address} backlog=4096 reuseport; proxy_pass {provider}; proxy_timeout 1h; tcp_nodelay on; }} }}\n",
+         stream {{ log_format line '$time_iso8601 $remote_addr $status $bytes_sent $bytes_received $session_time'; \
+         access_log /dev/stdout line; server {{ listen {address} backlog=4096 reuseport; proxy_pass {provider}; proxy_timeout 1h; tcp_nodelay on; }} }}\n",
         module.display()
     );
     start(&program, "nginx.conf", &text, &["-c"], address)
