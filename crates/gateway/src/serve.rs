@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -129,7 +129,7 @@ impl Running {
     pub async fn start(config: Config, path: Option<PathBuf>, sockets: Sockets) -> Result<Self, ServeError> {
         let (clock, notices, news) = (Clock, Notices::default(), Arc::new(News::default()));
         let ledger = Arc::new(Engine::open(&config.ledger.path).map_err(ServeError::Ledger)?);
-        let (wishes, wanted) = tokio::sync::mpsc::channel(1024);
+        let (wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
         let around =
             Around { ledger: Arc::clone(&ledger), clock, wishes, news: Arc::clone(&news), notices: notices.clone() };
         let forwarder =
@@ -163,7 +163,7 @@ impl Running {
     }
 
     /// The last step of a start: from here on people and programs can reach it.
-    async fn open_doors(mut self, sockets: Sockets, wanted: Receiver<Wish>) -> Result<Self, ServeError> {
+    async fn open_doors(mut self, sockets: Sockets, wanted: UnboundedReceiver<Wish>) -> Result<Self, ServeError> {
         let gate = &self.gate;
         self.tasks.spawn(expire::run(Arc::clone(gate), self.stop.clone()));
         self.tasks.spawn(carry_out(Arc::clone(gate), wanted, self.stop.clone()));
@@ -303,7 +303,7 @@ async fn adopt(gate: &Arc<Gate>, grant: &GrantRecord) {
 }
 
 /// The forwarder asks for an end; the one door carries it out.
-async fn carry_out(gate: Arc<Gate>, mut wanted: Receiver<Wish>, stop: CancellationToken) {
+async fn carry_out(gate: Arc<Gate>, mut wanted: UnboundedReceiver<Wish>, stop: CancellationToken) {
     let _vital = Vital;
     loop {
         let wish = tokio::select! {

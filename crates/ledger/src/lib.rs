@@ -55,10 +55,25 @@ pub trait Ledger: Send + Sync + 'static {
     /// if no such connection runs. Written.
     fn answered(&self, grant: GrantId, number: u32) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// A claimed connection ended. It is given back only if it never was answered and the grant was given back fewer than
+    /// Claimed connections ended. A claim is given back only if it never was answered and its grant was given back fewer than
     /// [`kmsgate_core::grant::GIVEN_BACK_AT_MOST`] claims before. Taken in every state: a connection may end after
-    /// its grant was closed. `Missing` if no such connection runs. Written.
-    fn claim_ended(&self, end: ClaimEnd, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    /// its grant was closed. Written. Ends of connections that do not run are returned, and nothing is written for them.
+    fn claims_ended(
+        &self,
+        ends: Vec<ClaimEnd>,
+        now: Now,
+    ) -> impl Future<Output = Result<Vec<ClaimEnd>, LedgerError>> + Send;
+
+    /// The same for one of them; `Missing` if it does not run.
+    fn claim_ended(&self, end: ClaimEnd, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send
+    where
+        Self: Sync,
+    {
+        async move {
+            let unknown = self.claims_ended(vec![end], now).await?;
+            if unknown.is_empty() { Ok(()) } else { Err(LedgerError::Missing) }
+        }
+    }
 
     /// Opening or Open -> Closing(cause). `AlreadyBegun` if another door was first. Synced.
     fn closing(

@@ -3,10 +3,11 @@
 //!
 //! * [`slots`]: budgets: who may connect, how often, until when.
 //! * [`relay`]: accepts, joins to a provider, claims.
-//! * [`carry`]: carries one claimed connection to its end; [`passage`] moves its bytes.
+//! * [`carry`]: carries one claimed connection to its end; [`passage`] moves its bytes; [`ends`] has its end written.
 //! * [`pool`], [`health`], [`msrpc`]: which provider, and whether it is up.
 
 pub mod carry;
+mod ends;
 pub mod health;
 pub mod msrpc;
 mod passage;
@@ -41,8 +42,8 @@ pub struct Around {
     pub ledger: Arc<Engine>,
     /// Reads the clocks.
     pub clock: Clock,
-    /// Where it asks the one door for an end.
-    pub wishes: mpsc::Sender<Wish>,
+    /// Where it asks the one door for an end; at most once for each connection.
+    pub wishes: mpsc::UnboundedSender<Wish>,
     /// Rung when a claim is written or ended.
     pub news: Arc<News>,
     /// What the program says of itself.

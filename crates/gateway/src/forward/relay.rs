@@ -5,17 +5,16 @@
 //! accepted it and the ledger has it. However many race, no more places are handed out than the grant has (P1, F01).
 
 use super::carry::{self, Limits, Verdict};
+use super::ends::{self, Ended};
 use super::pool::Pool;
-use super::slots::{NoSlot, Place, Slots, Spent};
-use super::{Around, Confirmed, Live, OpenError, ProviderState, StartError, Wish, health};
+use super::slots::{NoSlot, Place, Slots};
+use super::{Around, Confirmed, Live, OpenError, ProviderState, StartError, health};
 use crate::config::{Forward, Protocol, Service};
 use crate::event::notice::Notice;
 use crate::vital::Vital;
 use kmsgate_core::address::Source;
 use kmsgate_core::grant::{GrantId, Totals};
 use kmsgate_core::name::ServiceName;
-use kmsgate_core::reason::Cause;
-use kmsgate_core::time::BootTime;
 use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Claim, ClaimEnd, GrantRecord, LedgerError};
 use std::io::ErrorKind;
@@ -24,7 +23,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +51,12 @@ struct Inner {
     room: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Where the ends of connections go.
+    ended: UnboundedSender<Ended>,
+    /// All connections have ended.
+    last: CancellationToken,
+    /// Those who write the ends.
+    writing: TaskTracker,
 }
 
 /// A service as the relay has it.
@@ -83,14 +89,21 @@ impl Relay {
             waiting.extend(listeners.into_iter().map(|listener| (index, listener)));
             guarded.push(Guarded { service: service.clone(), pool: Pool::new(&service.providers), bound });
         }
+        let slots = Arc::new(Slots::new(settings.grants));
+        let (ended, ends) = unbounded_channel();
+        let (last, writing) = (CancellationToken::new(), TaskTracker::new());
+        writing.spawn(ends::write(around.clone(), Arc::clone(&slots), ends, last.clone()));
         let inner = Arc::new(Inner {
-            slots: Arc::new(Slots::new(settings.grants)),
+            slots,
             services: guarded,
             settings: settings.clone(),
             around,
             room: Arc::new(Semaphore::new(settings.connections)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            ended,
+            last,
+            writing,
         });
         watch_providers(&inner).await;
         Ok(Self { inner, waiting: Mutex::new(waiting) })
@@ -181,6 +194,9 @@ impl Relay {
         self.inner.slots.cut_all();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        self.inner.last.cancel();
+        self.inner.writing.close();
+        self.inner.writing.wait().await;
     }
 }
 
@@ -282,15 +298,18 @@ fn receive(inner: &Arc<Inner>, index: usize, client: TcpStream, peer: SocketAddr
     let Ok(room) = Arc::clone(&inner.room).try_acquire_owned() else {
         return reset(&client);
     };
-    let inner_of_task = Arc::clone(inner);
-    inner.tasks.spawn(async move {
-        serve(&inner_of_task, index, place, client, peer).await;
-        drop(room);
-    });
+    inner.tasks.spawn(serve(Arc::clone(inner), index, place, room, client, peer));
 }
 
 /// One connection from its place to its end.
-async fn serve(inner: &Inner, index: usize, place: Place, mut client: TcpStream, peer: SocketAddr) {
+async fn serve(
+    inner: Arc<Inner>,
+    index: usize,
+    place: Place,
+    room: OwnedSemaphorePermit,
+    mut client: TcpStream,
+    peer: SocketAddr,
+) {
     let Some(guarded) = inner.services.get(index) else { return };
     let grant = place.grant();
     let cut = place.cut();
@@ -338,33 +357,20 @@ async fn serve(inner: &Inner, index: usize, place: Place, mut client: TcpStream,
         // The next start finds the claim and judges it (P5).
         return;
     }
-    // Who is given back a claim has it before they learn that they may try again.
-    let client = (carried.verdict == Verdict::Unserved).then_some(client);
-    let lasted = began.elapsed();
-    let given_back = carried.verdict == Verdict::Unserved && claimed.give_back();
-    let (bytes_in, bytes_out) = (carried.bytes_in, carried.bytes_out);
-    let end = ClaimEnd { grant, number, given_back, answered: carried.answered, bytes_in, bytes_out, lasted };
-    if let Err(error) = inner.around.ledger.claim_ended(end, inner.around.clock.now()).await {
-        claimed.keep();
-        inner.around.notices.say(Notice::Ledger { error });
-    }
-    claimed.end(Spent { lasted });
-    drop(client);
-    inner.around.news.notify();
-    wish(inner, grant, deadline, carried.verdict).await;
-}
-
-/// Asks the one door for an end, where this connection's end is the grant's.
-async fn wish(inner: &Inner, grant: GrantId, deadline: BootTime, verdict: Verdict) {
-    let cause = match verdict {
-        Verdict::Limit => Cause::Limit,
-        // The window ended it, not the connection; whoever watches the window closes the grant.
-        _ if inner.around.clock.now().boot >= deadline => return,
-        _ if inner.slots.used(grant) => Cause::Used,
-        _ => return,
+    let unserved = carried.verdict == Verdict::Unserved;
+    let end = ClaimEnd {
+        grant,
+        number,
+        given_back: unserved && claimed.give_back(),
+        answered: carried.answered,
+        bytes_in: carried.bytes_in,
+        bytes_out: carried.bytes_out,
+        lasted: began.elapsed(),
     };
-    // Nobody receives while the gateway stops: the next start finds the grant and finishes it.
-    if inner.around.wishes.send(Wish { grant, cause }).await.is_err() {}
+    let client = unserved.then_some(client);
+    let ended = Ended { end, claimed, client, deadline, limit: carried.verdict == Verdict::Limit, room };
+    // It is received until all connections have ended.
+    if inner.ended.send(ended).is_err() {}
 }
 
 /// The first provider in turn that accepts before the window ends. One that does not is checked soon, so that others are

@@ -4,10 +4,12 @@
 //! * [`writer`]: the one thread that writes, many jobs in one transaction.
 //! * [`readers`]: the threads that read, and the one that checkpoints.
 //! * [`mod@write`], [`read`], [`report`], [`prune`]: the statements.
-//! * [`rows`], [`events`]: between rows and records; [`sums`]: what is kept added up.
+//! * [`rows`], [`events`]: between rows and records; [`sums`]: what is kept added up;
+//!   [`hot`]: rows that many jobs in turn change.
 
 mod events;
 mod fault;
+mod hot;
 mod prune;
 mod read;
 mod readers;
@@ -107,8 +109,8 @@ impl Ledger for Sqlite {
         self.writer.submit_checked(Written, move |desk| write::answered(&desk.conn, grant, number)).await
     }
 
-    async fn claim_ended(&self, end: ClaimEnd, now: Now) -> Result<(), LedgerError> {
-        self.writer.submit_checked(Written, move |desk| write::claim_ended(desk, &end, now)).await
+    async fn claims_ended(&self, ends: Vec<ClaimEnd>, now: Now) -> Result<Vec<ClaimEnd>, LedgerError> {
+        self.writer.submit_checked(Written, move |desk| write::claims_ended(desk, ends, now)).await
     }
 
     async fn closing(&self, id: GrantId, cause: Cause, _now: Now) -> Result<CloseBegun, LedgerError> {

@@ -114,7 +114,7 @@ fn refusal_of(request: &Request, refusal: &Refusal) -> Refused {
 pub(super) fn opened(desk: &mut Desk, id: GrantId, session: Option<&Session>, now: Now) -> Result<GrantRecord, Fault> {
     let conn = &desk.conn;
     let now = rows::whole(now);
-    let before = existing(conn, id)?;
+    let before = existing(desk, id)?;
     let state = before.record.state.opened().map_err(|error| LedgerError::State(error.to_string()))?;
     let mut after = Stored { reached_open: true, ..before.clone() };
     after.record.state = state;
@@ -134,7 +134,7 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
     let boot = desk.boot()?;
     let conn = &desk.conn;
     let now = rows::whole(now);
-    let before = existing(conn, claim.grant)?;
+    let before = existing(desk, claim.grant)?;
     let record = &before.record;
     if record.state != State::Open {
         return Err(LedgerError::State(format!("a grant that is {} gives no claim", record.state.as_str())).into());
@@ -166,16 +166,27 @@ pub(super) fn answered(conn: &Connection, grant: GrantId, number: u32) -> Result
     if changed == 0 { Err(LedgerError::Missing.into()) } else { Ok(()) }
 }
 
-/// A claimed connection ended.
-pub(super) fn claim_ended(desk: &Desk, end: &ClaimEnd, now: Now) -> Result<(), Fault> {
+/// Claimed connections ended. Those that do not run are returned.
+pub(super) fn claims_ended(desk: &Desk, ends: Vec<ClaimEnd>, now: Now) -> Result<Vec<ClaimEnd>, Fault> {
+    let mut unknown = Vec::new();
+    for end in ends {
+        if !claim_ended(desk, &end, now)? {
+            unknown.push(end);
+        }
+    }
+    Ok(unknown)
+}
+
+/// Whether the connection ran.
+fn claim_ended(desk: &Desk, end: &ClaimEnd, now: Now) -> Result<bool, Fault> {
     let conn = &desk.conn;
     let now = rows::whole(now);
-    let before = existing(conn, end.grant)?;
-    let was_answered: bool = conn
+    let was_answered: Option<bool> = conn
         .prepare_cached("DELETE FROM claims WHERE grant_id = ?1 AND number = ?2 RETURNING answered")?
         .query_row(params![end.grant.to_bytes(), end.number], |row| row.get(0))
-        .optional()?
-        .ok_or(LedgerError::Missing)?;
+        .optional()?;
+    let Some(was_answered) = was_answered else { return Ok(false) };
+    let before = existing(desk, end.grant)?;
     let answered = was_answered || end.answered;
     let given_back = gives_back(end.given_back, answered, before.record.given_back);
     let mut after = before.clone();
@@ -195,13 +206,13 @@ pub(super) fn claim_ended(desk: &Desk, end: &ClaimEnd, now: Now) -> Result<(), F
         *known = *totals;
     }
     change(desk, &before, &after)?;
-    append(conn, now.utc, &What::Ended(after.record, ClaimEnd { answered, given_back, ..end.clone() }))
+    append(conn, now.utc, &What::Ended(after.record, ClaimEnd { answered, given_back, ..end.clone() }))?;
+    Ok(true)
 }
 
 /// Opening or Open -> Closing.
 pub(super) fn closing(desk: &Desk, id: GrantId, cause: Cause) -> Result<CloseBegun, Fault> {
-    let conn = &desk.conn;
-    let before = existing(conn, id)?;
+    let before = existing(desk, id)?;
     let Ok(state) = before.record.state.closing(cause) else {
         return Ok(CloseBegun::AlreadyBegun(before.record));
     };
@@ -213,9 +224,8 @@ pub(super) fn closing(desk: &Desk, id: GrantId, cause: Cause) -> Result<CloseBeg
 
 /// Closing -> Closed.
 pub(super) fn closed(desk: &Desk, id: GrantId, totals: Totals, now: Now) -> Result<GrantRecord, Fault> {
-    let conn = &desk.conn;
     let now = rows::whole(now);
-    let before = existing(conn, id)?;
+    let before = existing(desk, id)?;
     let mut after = before.clone();
     take_totals(&mut after.record, totals);
     if let State::Closed(_, known) = &mut after.record.state {
@@ -423,15 +433,15 @@ pub(super) fn pulse(conn: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-fn existing(conn: &Connection, id: GrantId) -> Result<Stored, Fault> {
-    read::grant(conn, id)?.ok_or_else(|| LedgerError::Missing.into())
+fn existing(desk: &Desk, id: GrantId) -> Result<Stored, Fault> {
+    desk.hot.get(&desk.conn, id)?.ok_or_else(|| LedgerError::Missing.into())
 }
 
 /// The only way in which a grant that is written changes: the row and every sum in the same step.
 fn change(desk: &Desk, before: &Stored, after: &Stored) -> Result<(), Fault> {
     let conn = &desk.conn;
     let finishes = before.record.state.unfinished() && !after.record.state.unfinished();
-    rows::update_grant(conn, after, finishes)?;
+    desk.hot.put(conn, after, finishes)?;
     if finishes {
         count_unfinished(conn, after, -1)?;
     }

@@ -5,6 +5,7 @@
 //! without its ledger must not go on, and whoever supervises it starts it again.
 
 use super::fault::{Fault, from_sqlite};
+use super::hot::Hot;
 use super::sums::Pending;
 use crate::records::LedgerError;
 use kmsgate_core::time::BootId;
@@ -48,6 +49,8 @@ enum Refusal {
 pub(super) struct Desk {
     /// The only connection that writes.
     pub(super) conn: Connection,
+    /// Grants that jobs of connections have changed.
+    pub(super) hot: Hot,
     /// What this transaction adds to the sums of its days.
     pub(super) sums: Pending,
     boot: Option<BootId>,
@@ -79,7 +82,7 @@ impl Writer {
     /// Starts the thread. `checkpoints` is told when enough was written.
     pub(super) fn start(conn: Connection, checkpoints: SyncSender<()>) -> Result<Self, LedgerError> {
         let (jobs, queue) = channel();
-        let desk = Desk { conn, sums: Pending::default(), boot: None, recovering: None };
+        let desk = Desk { conn, hot: Hot::default(), sums: Pending::default(), boot: None, recovering: None };
         let state = Loop { desk, synchronous: None, sync_due: None, heal: false, told_at: 0, checkpoints };
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
@@ -98,7 +101,8 @@ impl Writer {
         self.hand_in(durability, Refusal::Undone, work).await
     }
 
-    /// The same for work that checks everything before it writes: what every connection needs goes this way.
+    /// The same for what every connection needs. It checks everything before it writes, and of grants' rows it asks
+    /// [`Hot`] alone.
     pub(super) async fn submit_checked<T, W>(&self, durability: Durability, work: W) -> Result<T, LedgerError>
     where
         T: Send + 'static,
@@ -275,6 +279,7 @@ impl Loop {
         if let Err(error) = &done {
             self.desk.recovering = None;
             self.desk.sums = Pending::default();
+            self.desk.hot.forget();
             if !self.desk.conn.is_autocommit()
                 && let Err(worse) = self.desk.conn.execute_batch("ROLLBACK")
             {
@@ -294,6 +299,7 @@ impl Loop {
         for job in &mut *jobs {
             match job.refusal() {
                 Refusal::Undone => {
+                    self.desk.hot.leave(&self.desk.conn)?;
                     self.step("SAVEPOINT job")?;
                     let sums = self.desk.sums.so_far();
                     match job.run(&mut self.desk) {
@@ -307,6 +313,7 @@ impl Loop {
                     self.step("RELEASE job")?;
                 }
                 Refusal::BeforeWriting => {
+                    self.desk.hot.keep();
                     let before = self.desk.conn.total_changes();
                     match job.run(&mut self.desk) {
                         Ran::Done => {}
@@ -317,6 +324,7 @@ impl Loop {
                 }
             }
         }
+        self.desk.hot.write(&self.desk.conn)?;
         self.desk.sums.write(&self.desk.conn)?;
         self.step("COMMIT")
     }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod kill;
+mod together;
 
 use super::Sqlite;
 use crate::conformance::{Store, model, suite};
