@@ -1,61 +1,63 @@
 //! Where names were accepted. What must never happen here: an entry of somebody else's pushed out by one person's many
 //! addresses; each name has its own few places.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Names with the places from which they were accepted in the last 30 days, both as hashes. Forgetting one is safe: the
 /// name's budget binds there again.
 #[derive(Debug)]
 pub(super) struct Known {
-    names: BTreeMap<u64, Vec<(u64, Timestamp)>>,
+    /// When each name was last accepted from each place, in whole seconds of Unix time.
+    accepted: BTreeMap<(u64, u64), i64>,
     capacity: usize,
 }
 
 /// Places remembered for one name: home, office, telephone, and some more.
 const PLACES: usize = 8;
-const LASTS: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Seconds: 30 days.
+const LASTS: i64 = 30 * 24 * 3600;
 
 impl Known {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { names: BTreeMap::new(), capacity: capacity.max(2) }
+        Self { accepted: BTreeMap::new(), capacity: capacity.max(2) }
     }
 
     /// Whether `name` was accepted from `place` in the 30 days before `now`.
     pub(super) fn holds(&self, name: u64, place: u64, now: Timestamp) -> bool {
-        let Some(places) = self.names.get(&name) else { return false };
-        places.iter().any(|(known, at)| *known == place && now.duration_since(*at) < LASTS)
+        self.accepted.get(&(name, place)).is_some_and(|at| now.as_second().saturating_sub(*at) < LASTS)
     }
 
     /// `name` was accepted from `place`.
     pub(super) fn note(&mut self, name: u64, place: u64, at: Timestamp) {
-        if !self.names.contains_key(&name) && self.names.len() >= self.capacity {
+        let at = at.as_second();
+        if let Some(known) = self.accepted.get_mut(&(name, place)) {
+            *known = at.max(*known);
+            return;
+        }
+        if self.accepted.len() >= self.capacity {
             self.make_room();
         }
-        let places = self.names.entry(name).or_default();
-        let at = match places.iter().position(|(known, _)| *known == place) {
-            Some(index) => places.remove(index).1.max(at),
-            None => at,
-        };
-        places.push((place, at));
-        places.sort_unstable_by_key(|(_, at)| *at);
-        let surplus = places.len().saturating_sub(PLACES);
-        places.drain(..surplus);
+        self.accepted.insert((name, place), at);
+        let places = self.accepted.range((name, 0)..=(name, u64::MAX));
+        if places.clone().count() > PLACES
+            && let Some(oldest) = places.min_by_key(|(_, at)| **at).map(|(key, _)| *key)
+        {
+            self.accepted.remove(&oldest);
+        }
     }
 
-    /// Forgets the quarter of the names that were accepted longest ago.
+    /// Forgets the quarter that was accepted longest ago.
     fn make_room(&mut self) {
-        let latest = |places: &[(u64, Timestamp)]| places.last().map_or(Timestamp::MIN, |(_, at)| *at);
-        let mut names: Vec<(Timestamp, u64)> =
-            self.names.iter().map(|(name, places)| (latest(places), *name)).collect();
-        names.sort_unstable();
-        for (_, name) in names.into_iter().take(self.capacity.div_ceil(4)) {
-            self.names.remove(&name);
+        let mut all: Vec<(i64, (u64, u64))> = self.accepted.iter().map(|(key, at)| (*at, *key)).collect();
+        all.sort_unstable();
+        for (_, key) in all.into_iter().take(self.capacity.div_ceil(4)) {
+            self.accepted.remove(&key);
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.names.len()
+        self.accepted.len()
     }
 }
