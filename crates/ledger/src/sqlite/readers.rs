@@ -13,6 +13,11 @@ const PLACES: usize = 1024;
 /// Pages in the log from which the next checkpoint makes the writer wait until the log begins anew: 64 MiB.
 const LONGEST_LOG: i64 = 16_384;
 
+/// Most passes before that.
+const PASSES: usize = 8;
+/// Pages that are copied in a millisecond or two.
+const LITTLE: i64 = 256;
+
 type Question = Box<dyn FnOnce(&Connection) + Send>;
 
 /// Some threads that answer questions, in the order in which they come.
@@ -116,14 +121,22 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Without waiting for anybody first; if the log is long all the same, because it was written to all the while, the rest
-/// while the writer waits, so that it begins at the front again.
+/// Without waiting for anybody, as long as the log is not long. One that is written to all the while never ends by that: it
+/// begins anew only when the writer waits for the rest to be copied. What was written during a pass is the rest of the next
+/// one, so passes are made until that is little.
 fn checkpoint(conn: &Connection) -> Result<(), LedgerError> {
     let pages = |sql| conn.query_row(sql, (), |row| row.get::<_, i64>(1)).map_err(|error| from_sqlite(&error));
-    if pages("PRAGMA wal_checkpoint(PASSIVE)")? > LONGEST_LOG {
-        pages("PRAGMA wal_checkpoint(RESTART)")?;
+    let mut log = pages("PRAGMA wal_checkpoint(PASSIVE)")?;
+    if log <= LONGEST_LOG {
+        return Ok(());
     }
-    Ok(())
+    for _ in 0..PASSES {
+        let before = std::mem::replace(&mut log, pages("PRAGMA wal_checkpoint(PASSIVE)")?);
+        if log - before <= LITTLE {
+            break;
+        }
+    }
+    pages("PRAGMA wal_checkpoint(RESTART)").map(drop)
 }
 
 fn cannot_start(error: &std::io::Error) -> LedgerError {
