@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 const STOP: Duration = Duration::from_secs(5);
 /// Connections that the kernel holds for the portal.
 const BACKLOG: i32 = 4096;
-/// So many grants of the last run are in memory at once while they are taken up.
+/// So many rows of the last run are in memory at once while they are taken up.
 const TAKEN_UP_AT_ONCE: usize = 1000;
 /// How far back accepted names are remembered by the throttle (2-design: 30 days).
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -270,6 +270,7 @@ pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
 /// Finishes what the last run left: open windows are adopted with their end and what is left of them, closes cut in the
 /// middle are finished, windows that ended meanwhile are closed as of their end.
 async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
+    gate.forwarder.expect(found.adopt.len());
     let is_in = |ids: &[GrantId], id| ids.binary_search(&id).is_ok();
     let mut filter = Filter { unfinished: true, person: None, source: None, before: None, limit: TAKEN_UP_AT_ONCE };
     loop {
@@ -322,10 +323,15 @@ async fn carry_out(gate: Arc<Gate>, mut wanted: UnboundedReceiver<Wish>, stop: C
 /// A name accepted lately is not bound by the failures of strangers (F15); that must survive a restart.
 async fn remember_accepted(gate: &Gate) -> Result<(), LedgerError> {
     let since = gate.clock.now().utc.checked_sub(REMEMBERED).unwrap_or(jiff::Timestamp::MIN);
-    for (name, source, at) in gate.ledger.accepted_since(since).await? {
-        gate.throttle().learn(&name, Source::new(source), at);
+    let mut after = None;
+    loop {
+        let page = gate.ledger.accepted_since(since, after.take(), TAKEN_UP_AT_ONCE).await?;
+        let Some((name, source, _)) = page.last() else { return Ok(()) };
+        after = Some((name.clone(), *source));
+        for (name, source, at) in page {
+            gate.throttle().learn(&name, Source::new(source), at);
+        }
     }
-    Ok(())
 }
 
 fn boot_id() -> Result<BootId, ServeError> {

@@ -130,10 +130,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// Whether this name was ever accepted in any domain.
     fn ever_accepted(&self, name: Name) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
-    /// (name, source) pairs accepted since `since`: what the throttle must know after a restart.
+    /// (name, source) pairs accepted since `since` and when last: what the throttle must know after a restart. A page of at
+    /// most `limit`, ordered by name and source, of those behind `after`.
     fn accepted_since(
         &self,
         since: jiff::Timestamp,
+        after: Option<(Name, std::net::IpAddr)>,
+        limit: usize,
     ) -> impl Future<Output = Result<Vec<(Name, std::net::IpAddr, jiff::Timestamp)>, LedgerError>> + Send;
 
     /// Forgives what this person used of their quotas: none of their grants so far counts any more. Synced.

@@ -123,6 +123,13 @@ impl Forwarder {
         }
     }
 
+    /// So many grants are about to be adopted.
+    pub fn expect(&self, grants: usize) {
+        match self {
+            Self::Relay(relay) => relay.expect(grants),
+        }
+    }
+
     /// Opens the way for a recorded grant.
     ///
     /// # Errors

@@ -149,6 +149,11 @@ impl Relay {
         }
     }
 
+    /// See [`super::Forwarder::expect`].
+    pub fn expect(&self, grants: usize) {
+        self.inner.slots.expect(grants);
+    }
+
     /// See [`super::Forwarder::close`].
     pub async fn close(&self, id: GrantId) -> Option<Totals> {
         self.inner.slots.shut(id).await;

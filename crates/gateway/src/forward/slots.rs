@@ -101,6 +101,14 @@ struct Key {
     address: IpAddr,
 }
 
+/// What connections of one grant carried.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bytes {
+    inward: u64,
+    outward: u64,
+    milliseconds: u64,
+}
+
 /// Where a slot sits. The slot says itself whose it is, since seats are used again.
 #[derive(Debug, Clone, Copy)]
 struct Seat {
@@ -113,9 +121,8 @@ struct Slot {
     id: [u8; 16],
     deadline: BootTime,
     wire: Option<Arc<Wire>>,
-    bytes_in: u64,
-    bytes_out: u64,
-    milliseconds: u64,
+    /// What connections that have ended carried; most open grants wait for their first.
+    carried: Option<Box<Bytes>>,
     key: Key,
     last_number: u32,
     connections: u16,
@@ -136,6 +143,18 @@ impl Slots {
         let mut names = Vec::new();
         names.resize_with(SHARDS, Mutex::default);
         Self { shards, names, hash: RandomState::new(), held: AtomicUsize::new(0), most, ended: AtomicBool::new(false) }
+    }
+
+    /// Makes room for so many grants at once, where tables that grow by and by would leave as much unused behind them.
+    pub fn expect(&self, grants: usize) {
+        // Some more, since no table has exactly its share.
+        let each = grants.min(self.most).div_ceil(SHARDS).saturating_mul(9) / 8;
+        for (shard, names) in self.shards.iter().zip(&self.names) {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.by_key.reserve(each);
+            shard.slots.reserve_exact(each);
+            names.lock().unwrap_or_else(PoisonError::into_inner).reserve(each);
+        }
     }
 
     /// Gives a grant its budget: what it has left of its connections. Doing it again changes nothing.
@@ -428,7 +447,8 @@ impl Drop for Claimed {
                 slot.claims = slot.claims.saturating_sub(1);
             }
             let lasted = u64::try_from(spent.lasted.as_millis()).unwrap_or(u64::MAX);
-            slot.milliseconds = slot.milliseconds.saturating_add(lasted);
+            let carried = slot.carried.get_or_insert_default();
+            carried.milliseconds = carried.milliseconds.saturating_add(lasted);
             slot.fold_if_quiet();
         });
         self.wire.ended.notify_waiters();
@@ -483,9 +503,13 @@ impl Slot {
             id: grant.id.to_bytes(),
             deadline: grant.window.deadline,
             wire: None,
-            bytes_in: grant.totals.bytes_in,
-            bytes_out: grant.totals.bytes_out,
-            milliseconds: grant.totals.milliseconds,
+            carried: (grant.totals != Totals::default()).then(|| {
+                Box::new(Bytes {
+                    inward: grant.totals.bytes_in,
+                    outward: grant.totals.bytes_out,
+                    milliseconds: grant.totals.milliseconds,
+                })
+            }),
             key,
             last_number: grant.last_claim,
             connections: grant.connections,
@@ -508,22 +532,24 @@ impl Slot {
             && self.provisional == 0
             && let Some(wire) = self.wire.take()
         {
-            self.bytes_in = self.bytes_in.saturating_add(wire.bytes_in.load(Ordering::Relaxed));
-            self.bytes_out = self.bytes_out.saturating_add(wire.bytes_out.load(Ordering::Relaxed));
+            let carried = self.carried.get_or_insert_default();
+            carried.inward = carried.inward.saturating_add(wire.bytes_in.load(Ordering::Relaxed));
+            carried.outward = carried.outward.saturating_add(wire.bytes_out.load(Ordering::Relaxed));
         }
     }
 
     fn held(&self) -> Held {
         let running =
             |count: fn(&Wire) -> &AtomicU64| self.wire.as_ref().map_or(0, |wire| count(wire).load(Ordering::Relaxed));
+        let carried = self.carried();
         Held {
             connections: self.connections,
             provisional: self.provisional,
             claims: self.claims,
             given_back: self.given_back,
             alive: self.alive,
-            bytes_in: self.bytes_in.saturating_add(running(|wire| &wire.bytes_in)),
-            bytes_out: self.bytes_out.saturating_add(running(|wire| &wire.bytes_out)),
+            bytes_in: carried.inward.saturating_add(running(|wire| &wire.bytes_in)),
+            bytes_out: carried.outward.saturating_add(running(|wire| &wire.bytes_out)),
         }
     }
 
@@ -534,7 +560,11 @@ impl Slot {
             given_back: u32::from(self.given_back),
             bytes_in: held.bytes_in,
             bytes_out: held.bytes_out,
-            milliseconds: self.milliseconds,
+            milliseconds: self.carried().milliseconds,
         }
+    }
+
+    fn carried(&self) -> Bytes {
+        self.carried.as_deref().copied().unwrap_or_default()
     }
 }

@@ -390,8 +390,19 @@ pub(crate) async fn an_operators_grant_says_so<S: Store>() {
     open(&ledger, &ask("bob", "2001:db8:1:2:3::4"), 2, at(5)).await;
     assert!(ledger.ever_accepted(Name::canonical("bob").unwrap()).await.unwrap());
     let bob = (Name::canonical("bob").unwrap(), "2001:db8:1:2::".parse().unwrap(), at(5).utc);
-    assert_eq!(ledger.accepted_since(at(5).utc).await.unwrap(), [bob]);
-    assert_eq!(ledger.accepted_since(at(6).utc).await.unwrap(), []);
+    assert_eq!(ledger.accepted_since(at(5).utc, None, 9).await.unwrap(), vec![bob]);
+    assert_eq!(ledger.accepted_since(at(6).utc, None, 9).await.unwrap(), []);
+    open(&ledger, &ask("bob", "203.0.113.9"), 3, at(7)).await;
+    open(&ledger, &ask("carol", "203.0.113.10"), 4, at(8)).await;
+    let (mut seen, mut after) = (vec![], None);
+    while let [(name, source, when)] = ledger.accepted_since(at(0).utc, after, 1).await.unwrap().as_slice() {
+        seen.push((name.as_str().to_owned(), source.to_string(), *when));
+        after = Some((name.clone(), *source));
+    }
+    let line = |name: &str, source: &str, ms| (name.to_owned(), source.to_owned(), at(ms).utc);
+    seen.sort_by_key(|(_, _, when)| *when);
+    let expected = [line("bob", "2001:db8:1:2::", 5), line("bob", "203.0.113.9", 7), line("carol", "203.0.113.10", 8)];
+    assert_eq!(seen, expected, "a page at a time, none twice");
 }
 
 /// A session ends when idle for 30 minutes or 8 hours old; a token a day after its grant.

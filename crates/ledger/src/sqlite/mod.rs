@@ -167,8 +167,13 @@ impl Ledger for Sqlite {
         self.quick.ask(move |conn| read::ever_accepted(conn, &name)).await
     }
 
-    async fn accepted_since(&self, since: Timestamp) -> Result<Vec<(Name, IpAddr, Timestamp)>, LedgerError> {
-        self.slow.ask(move |conn| read::accepted_since(conn, since)).await
+    async fn accepted_since(
+        &self,
+        since: Timestamp,
+        after: Option<(Name, IpAddr)>,
+        limit: usize,
+    ) -> Result<Vec<(Name, IpAddr, Timestamp)>, LedgerError> {
+        self.slow.ask(move |conn| read::accepted_since(conn, since, after.as_ref(), limit)).await
     }
 
     async fn quota_reset(&self, person: Person, operator: String, now: Now) -> Result<(), LedgerError> {

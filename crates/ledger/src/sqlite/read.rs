@@ -238,10 +238,21 @@ pub(super) fn ever_accepted(conn: &Connection, name: &Name) -> Result<bool, Faul
 }
 
 /// Who was accepted from where since then.
-pub(super) fn accepted_since(conn: &Connection, since: Timestamp) -> Result<Vec<(Name, IpAddr, Timestamp)>, Fault> {
-    let mut statement =
-        conn.prepare_cached("SELECT name, prefix, max(at) FROM accepted WHERE at >= ?1 GROUP BY name, prefix")?;
-    let found = statement.query_map([not_before(since)], |row| {
+pub(super) fn accepted_since(
+    conn: &Connection,
+    since: Timestamp,
+    after: Option<&(Name, IpAddr)>,
+    limit: usize,
+) -> Result<Vec<(Name, IpAddr, Timestamp)>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT name, prefix, max(at) FROM accepted WHERE (name, prefix) > (?2, ?3) AND at >= ?1 \
+         GROUP BY name, prefix ORDER BY name, prefix LIMIT ?4",
+    )?;
+    // Before every address: no bytes at all.
+    let (name, prefix) = after.map_or(("", None), |(name, prefix)| (name.as_str(), Some(Octets::of(*prefix))));
+    let prefix = prefix.as_ref().map_or(&[][..], Octets::bytes);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = statement.query_map(params![not_before(since), name, prefix, limit], |row| {
         Ok((Name::stored(rows::text(row, 0)?), address(row, 1)?, moment(row.get(2)?)))
     })?;
     Ok(found.collect::<rusqlite::Result<_>>()?)

@@ -216,15 +216,19 @@ impl Octets {
             IpAddr::V6(address) => Self::Sixteen(address.octets()),
         }
     }
+
+    /// Four or sixteen.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Four(bytes) => bytes,
+            Self::Sixteen(bytes) => bytes,
+        }
+    }
 }
 
 impl rusqlite::ToSql for Octets {
     fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        let bytes: &[u8] = match self {
-            Self::Four(bytes) => bytes,
-            Self::Sixteen(bytes) => bytes,
-        };
-        Ok(rusqlite::types::ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Blob(bytes)))
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Blob(self.bytes())))
     }
 }
 

@@ -36,6 +36,11 @@ pub(super) const STEPS: &[&str] = &[
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Files up to so many pages are read whole at start to find damage: 64 MiB, a tenth of a second.
 const CHECKED_WHOLE: u64 = 16_384;
+/// What the writer keeps of the file in memory, in negative KiB (SQLite's `cache_size`): 4 MiB. The operating system keeps the
+/// rest, for every connection.
+const WRITERS_CACHE: i64 = -4_096;
+/// The same for each connection that reads: 1 MiB.
+const READERS_CACHE: i64 = -1_024;
 /// How long the log is from the start: 8 MiB, some hundred sign-ins.
 const USUAL_LOG: u64 = 8 << 20;
 
@@ -113,7 +118,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        conn.pragma_update(None, "cache_size", -32_768)?;
+        conn.pragma_update(None, "cache_size", WRITERS_CACHE)?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
         conn.set_prepared_statement_cache_capacity(128);
         migrate(&conn, STEPS)?;
@@ -143,6 +148,7 @@ pub(super) fn lengthen_log(path: &Path, conn: &Connection) -> Result<(), LedgerE
 /// A connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, LedgerError> {
     let conn = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| named(path, &error))?;
+    conn.pragma_update(None, "cache_size", READERS_CACHE).map_err(|error| named(path, &error))?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
 }
