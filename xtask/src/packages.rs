@@ -14,6 +14,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("faketime", "/usr/bin/faketime", "faketime"),
     ("gcore", "/usr/bin/gcore", "gdb"),
     ("curl", "/usr/bin/curl", "curl"),
+    ("chromium", "/usr/bin/chromium", "chromium"),
 ];
 
 /// Makes the packages be there if this is root; else says what is missing. Returns the names of what is left out: what

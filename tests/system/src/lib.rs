@@ -1,15 +1,17 @@
 //! What the system tests share: real servers, started by the test itself in a directory and on ports of its own. What must
 //! never happen here: a test that is skipped without being told to, or a server that outlives its test.
 //!
+//! * [`browser`]: a person's browser, driven as a person does it.
 //! * [`certificates`]: an authority and what it issues, good and bad.
 //! * [`dovecot`]: the mail server.
 //! * [`gateway`]: the program itself, from its configuration to its death.
 //! * [`provider`]: what stands behind it, well or ill.
-//! * [`http`], [`net`]: a person's browser and client, from any address of 127.0.0.0/8.
+//! * [`http`], [`net`]: a person's programs, from any address of 127.0.0.0/8.
 //! * [`ledger`]: what the record says, read past the program.
 //! * [`log`]: what the program says, line by line.
 //! * [`mail`]: a mail server that misbehaves on purpose.
 
+pub mod browser;
 pub mod certificates;
 pub mod dovecot;
 pub mod gateway;
