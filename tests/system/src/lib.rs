@@ -6,6 +6,7 @@
 //! * [`dovecot`]: the mail server.
 //! * [`gateway`]: the program itself, from its configuration to its death.
 //! * [`provider`]: what stands behind it, well or ill.
+//! * [`namespace`]: hosts of the test's own, each with its network.
 //! * [`http`], [`net`]: a person's programs, from any address of 127.0.0.0/8.
 //! * [`ledger`]: what the record says, read past the program.
 //! * [`log`]: what the program says, line by line.
@@ -19,6 +20,7 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod mail;
+pub mod namespace;
 pub mod net;
 pub mod provider;
 

@@ -4,12 +4,14 @@
 //! * [`slots`]: budgets: who may connect, how often, until when.
 //! * [`relay`]: accepts, joins to a provider, claims.
 //! * [`carry`]: carries one claimed connection to its end; [`passage`] moves its bytes; [`ends`] has its end written.
+//! * [`nft`]: the kernel's ruleset as text.
 //! * [`pool`], [`health`], [`msrpc`]: which provider, and whether it is up.
 
 pub mod carry;
 mod ends;
 pub mod health;
 pub mod msrpc;
+pub mod nft;
 mod passage;
 pub mod pool;
 pub mod relay;

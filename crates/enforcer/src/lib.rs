@@ -1,0 +1,14 @@
+//! The only process that may change the kernel's packet filter. What must never happen here: an address, port or time that
+//! the table does not allow; an async, TLS, SQL or HTTP crate.
+//!
+//! * [`marks`]: what connection marks say.
+//! * [`rule`], [`ruleset`], [`encode`]: the words of rules, the rules, and their bytes.
+//! * [`netlink`]: messages to the kernel and back.
+//! * [`load`]: brings the ruleset in, and finds it again.
+
+pub mod encode;
+pub mod load;
+pub mod marks;
+pub mod netlink;
+pub mod rule;
+pub mod ruleset;

@@ -1,0 +1,231 @@
+//! Brings the ruleset into the kernel in one transaction, and finds it again. What must never happen here: a moment without
+//! the guard, an element of an open grant that a change of rules takes away.
+
+use crate::encode;
+use crate::netlink::{ACK, APPEND, CREATE, DUMP, Failed, Messages, NFTABLES, REQUEST, Socket};
+use crate::rule::{Chain, Ruleset, SetKind, TABLE};
+use rustix::io::Errno;
+
+/// Kinds of nftables' messages (linux/netfilter/nf_tables.h).
+const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
+const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const GET_CHAIN: u16 = 4;
+const DELETE_CHAIN: u16 = 5;
+const NEW_RULE: u16 = 6;
+const DELETE_RULE: u16 = 8;
+const NEW_SET: u16 = 9;
+const GET_SET: u16 = 10;
+const DELETE_SET: u16 = 11;
+const NEW_ELEMENTS: u16 = 12;
+const DELETE_ELEMENTS: u16 = 14;
+const NEW_OBJECT: u16 = 18;
+
+/// What was found at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// No table of ours: loaded new.
+    Nothing,
+    /// This very ruleset: untouched.
+    Same,
+    /// Another version or another configuration: rules replaced, elements of open grants kept.
+    Other,
+}
+
+/// Loads the ruleset, or leaves it alone if it is there.
+///
+/// # Errors
+/// If the kernel refuses: nothing was changed then.
+pub fn load(socket: &mut Socket, ruleset: &Ruleset) -> Result<Found, Failed> {
+    let mark = fingerprint(ruleset);
+    let found = match present(socket)? {
+        None => Found::Nothing,
+        Some(there) if there == mark => return Ok(Found::Same),
+        Some(_) => Found::Other,
+    };
+    let mut batch = socket.messages();
+    batch.begin_batch();
+    batch.message(NFTABLES, NEW_TABLE, REQUEST | CREATE, encode::INET, |table| {
+        table.name(1, TABLE).bytes(6, &mark);
+    });
+    if found == Found::Other {
+        clear(ruleset, &mut batch)?;
+    }
+    put_objects(&mut batch, ruleset);
+    ruleset.chains.iter().for_each(|chain| put_chain(&mut batch, chain));
+    ruleset.chains.iter().for_each(|chain| put_rules(&mut batch, chain));
+    let last = acknowledge(&mut batch);
+    batch.end_batch();
+    socket.commit(&batch, last)?;
+    Ok(found)
+}
+
+/// Replaces the rules of these chains.
+///
+/// # Errors
+/// If the kernel refuses: the rules are as before.
+pub fn replace(socket: &mut Socket, chains: &[Chain]) -> Result<(), Failed> {
+    let mut batch = socket.messages();
+    batch.begin_batch();
+    for chain in chains {
+        empty(&mut batch, &chain.name);
+        put_rules(&mut batch, chain);
+    }
+    let last = acknowledge(&mut batch);
+    batch.end_batch();
+    socket.commit(&batch, last)
+}
+
+/// Removes everything of ours.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn remove(socket: &mut Socket) -> Result<(), Failed> {
+    if present(socket)?.is_none() {
+        return Ok(());
+    }
+    let mut batch = socket.messages();
+    batch.begin_batch();
+    let last = batch.message(NFTABLES, DELETE_TABLE, REQUEST | ACK, encode::INET, |table| {
+        table.name(1, TABLE);
+    });
+    batch.end_batch();
+    socket.commit(&batch, last)
+}
+
+/// Whether our table is there.
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub fn is_present(socket: &mut Socket) -> Result<bool, Failed> {
+    present(socket).map(|there| there.is_some())
+}
+
+/// The fingerprint of the table that is there.
+fn present(socket: &mut Socket) -> Result<Option<Vec<u8>>, Failed> {
+    let mut request = socket.messages();
+    request.message(NFTABLES, GET_TABLE, REQUEST | ACK, encode::INET, |table| {
+        table.name(1, TABLE);
+    });
+    let mut there = None;
+    match socket.ask(&request, |message| there = Some(message.attributes().find(6).unwrap_or_default().to_vec())) {
+        Ok(()) => Ok(there),
+        Err(Failed { errno: Errno::NOENT, .. }) => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Names a ruleset: FNV-1a of all that it says, in the form of nft's comments so that nft shows it.
+fn fingerprint(ruleset: &Ruleset) -> Vec<u8> {
+    let said = format!("{ruleset:?}");
+    let hash = said.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let text = format!("kmsgate {hash:016x}\0");
+    let mut comment = vec![0, u8::try_from(text.len()).unwrap_or(u8::MAX)];
+    comment.extend_from_slice(text.as_bytes());
+    comment
+}
+
+/// Takes away what another version or configuration left: its rules, and chains and sets that the new one does not have.
+fn clear(ruleset: &Ruleset, batch: &mut Messages) -> Result<(), Failed> {
+    // A socket of its own: the batch has begun, and its numbers must follow what its socket sent.
+    let mut reader = Socket::open(&[]).map_err(|errno| Failed { errno, sequence: 0 })?;
+    let chains = names(&mut reader, GET_CHAIN, 3)?;
+    let sets = names(&mut reader, GET_SET, 2)?;
+    chains.iter().for_each(|chain| empty(batch, chain));
+    for chain in chains.iter().filter(|name| !ruleset.chains.iter().any(|chain| chain.name == **name)) {
+        batch.message(NFTABLES, DELETE_CHAIN, REQUEST, encode::INET, |out| {
+            out.name(1, TABLE).name(3, chain);
+        });
+    }
+    for name in &sets {
+        match ruleset.sets.iter().find(|set| set.name == *name) {
+            None => {
+                batch.message(NFTABLES, DELETE_SET, REQUEST, encode::INET, |out| {
+                    out.name(1, TABLE).name(2, name);
+                });
+            }
+            Some(set) if matches!(set.kind, SetKind::Addresses(_) | SetKind::Networks(_) | SetKind::Bare) => {
+                batch.message(NFTABLES, DELETE_ELEMENTS, REQUEST, encode::INET, |out| {
+                    out.name(1, TABLE).name(2, name);
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The names of chains or sets in our table; `attribute` is where they stand.
+fn names(socket: &mut Socket, kind: u16, attribute: u16) -> Result<Vec<String>, Failed> {
+    let mut request = socket.messages();
+    request.message(NFTABLES, kind, REQUEST | DUMP, encode::INET, |out| {
+        out.name(1, TABLE);
+    });
+    let mut names = vec![];
+    socket.ask(&request, |message| {
+        let text = |kind| message.attributes().find(kind).and_then(|name| name.strip_suffix(&[0]));
+        if text(1) == Some(TABLE.as_bytes())
+            && let Some(name) = text(attribute)
+        {
+            names.push(String::from_utf8_lossy(name).into_owned());
+        }
+    })?;
+    Ok(names)
+}
+
+fn put_objects(batch: &mut Messages, ruleset: &Ruleset) {
+    for timeouts in &ruleset.timeouts {
+        batch.message(NFTABLES, NEW_OBJECT, REQUEST | CREATE, encode::INET, |out| encode::timeouts(out, timeouts));
+    }
+    for (set, id) in ruleset.sets.iter().zip(1..) {
+        batch.message(NFTABLES, NEW_SET, REQUEST | CREATE, encode::INET, |out| encode::set(out, set, id));
+        let elements = encode::constant_elements(set);
+        if elements.is_empty() {
+            continue;
+        }
+        batch.message(NFTABLES, NEW_ELEMENTS, REQUEST | CREATE, encode::INET, |out| {
+            out.name(1, TABLE).name(2, &set.name).u32(4, id);
+            out.nest(3, |list| {
+                for (key, ends) in &elements {
+                    list.nest(1, |element| {
+                        if *ends {
+                            element.u32(3, 1);
+                        }
+                        element.nest(1, |data| {
+                            data.bytes(1, key);
+                        });
+                    });
+                }
+            });
+        });
+    }
+}
+
+fn put_chain(batch: &mut Messages, chain: &Chain) {
+    batch.message(NFTABLES, NEW_CHAIN, REQUEST | CREATE, encode::INET, |out| encode::chain(out, chain));
+}
+
+/// Appends a chain's rules.
+fn put_rules(batch: &mut Messages, chain: &Chain) {
+    for words in &chain.rules {
+        batch.message(NFTABLES, NEW_RULE, REQUEST | CREATE | APPEND, encode::INET, |out| {
+            encode::rule(out, &chain.name, words);
+        });
+    }
+}
+
+fn empty(batch: &mut Messages, chain: &str) {
+    batch.message(NFTABLES, DELETE_RULE, REQUEST, encode::INET, |out| {
+        out.name(1, TABLE).name(2, chain);
+    });
+}
+
+/// A last message that asks for an acknowledgement and changes nothing.
+fn acknowledge(batch: &mut Messages) -> u32 {
+    batch.message(NFTABLES, NEW_TABLE, REQUEST | CREATE | ACK, encode::INET, |table| {
+        table.name(1, TABLE);
+    })
+}

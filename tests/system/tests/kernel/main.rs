@@ -1,0 +1,3 @@
+//! The kernel forwarder, in network namespaces.
+
+mod ruleset;

@@ -1,0 +1,65 @@
+//! What is loaded is what is printed.
+
+use kmsgate::forward::nft::Text;
+use kmsgate_enforcer::load::{self, Found};
+use kmsgate_enforcer::netlink::Socket;
+use kmsgate_enforcer::ruleset::{self, all_up};
+use kmsgate_orders::table::Table;
+use kmsgate_system_tests::namespace::Host;
+use std::io::Write;
+
+const TABLE: &str = "kmsgate-table 1
+external ext
+refuse reset
+masquerade yes
+mark_mask 0xffffffff
+longest_window 3600
+opens_per_second 10000
+grants 1048576
+service kms port=1688 max_bytes_in=100000
+provider 198.19.0.2:1688 weight=1
+provider 198.19.0.3:1689 weight=2
+provider [2001:db8:2::2]:1688 weight=1
+provider [2001:db8:2::3]:1688 weight=1
+bypass 203.0.113.0/24
+bypass 2001:db8:99::/48
+service other port=99 max_bytes_in=0
+provider 198.19.0.2:99 weight=1
+";
+
+/// What nft reads back from the kernel, expression by expression, without the numbers that the kernel gave.
+fn read_back(host: &Host) -> Vec<String> {
+    let listed = host.output("nft", &["--debug=netlink", "list", "table", "inet", "kmsgate"]);
+    let expressions = listed.split("table inet kmsgate {").next().unwrap_or_default();
+    let mut chain = String::new();
+    let mut lines = vec![];
+    for line in expressions.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("inet kmsgate ") {
+            chain = rest.split(' ').next().unwrap_or_default().to_owned();
+        } else if line.starts_with('[') {
+            lines.push(format!("{chain} {line}"));
+        }
+    }
+    lines
+}
+
+#[test]
+fn what_is_printed_is_what_is_loaded() {
+    let table = Table::parse(TABLE).expect("a table");
+    let rules = ruleset::of(&table, &all_up(&table)).expect("marks fit");
+    let (ours, theirs) = (Host::new("ours"), Host::new("theirs"));
+    let found = ours.within(|| load::load(&mut Socket::open(&[]).expect("a socket"), &rules));
+    assert_eq!(found, Ok(Found::Nothing));
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    write!(file, "{}", Text(&rules)).expect("written");
+    let path = file.path().to_str().expect("a plain path");
+    let printed = std::fs::read_to_string(path).expect("read");
+    let nft = theirs.command("nft").args(["-f", path]).output().expect("nft runs");
+    assert!(nft.status.success(), "{}\n{printed}", String::from_utf8_lossy(&nft.stderr));
+    let (ours_read, theirs_read) = (read_back(&ours), read_back(&theirs));
+    for (ours, theirs) in ours_read.iter().zip(&theirs_read) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours_read.len(), theirs_read.len());
+    assert!(ours_read.len() > 500, "{}", ours_read.len());
+}
