@@ -5,10 +5,21 @@
 //! * [`rule`], [`ruleset`], [`encode`]: the words of rules, the rules, and their bytes.
 //! * [`netlink`]: messages to the kernel and back.
 //! * [`load`]: brings the ruleset in, and finds it again.
+//! * [`elements`]: the grants in it.
+//! * [`conntrack`]: the connections that they let in.
+//! * [`carry_out`]: what each order does.
+//! * [`serve`], [`log`]: sessions, and a line an order.
+//! * [`sandbox`]: what it gives up first.
 
+pub mod carry_out;
+pub mod conntrack;
+pub mod elements;
 pub mod encode;
 pub mod load;
+pub mod log;
 pub mod marks;
 pub mod netlink;
 pub mod rule;
 pub mod ruleset;
+pub mod sandbox;
+pub mod serve;

@@ -14,6 +14,7 @@ const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const GET_SET: u16 = 10;
@@ -41,17 +42,19 @@ pub fn load(socket: &mut Socket, ruleset: &Ruleset) -> Result<Found, Failed> {
     let mark = fingerprint(ruleset);
     let found = match present(socket)? {
         None => Found::Nothing,
-        Some(there) if there == mark => return Ok(Found::Same),
+        Some(there) if there == mark && is_whole(socket, ruleset)? => return Ok(Found::Same),
         Some(_) => Found::Other,
+    };
+    let left = match found {
+        Found::Other => Left { chains: names(socket, GET_CHAIN, 3)?, sets: names(socket, GET_SET, 2)? },
+        _ => Left::default(),
     };
     let mut batch = socket.messages();
     batch.begin_batch();
     batch.message(NFTABLES, NEW_TABLE, REQUEST | CREATE, encode::INET, |table| {
         table.name(1, TABLE).bytes(6, &mark);
     });
-    if found == Found::Other {
-        clear(ruleset, &mut batch)?;
-    }
+    clear(&left, ruleset, &mut batch);
     put_objects(&mut batch, ruleset);
     ruleset.chains.iter().for_each(|chain| put_chain(&mut batch, chain));
     ruleset.chains.iter().for_each(|chain| put_rules(&mut batch, chain));
@@ -102,6 +105,27 @@ pub fn is_present(socket: &mut Socket) -> Result<bool, Failed> {
     present(socket).map(|there| there.is_some())
 }
 
+/// Whether our table is there, with as many rules in the chains that the kernel itself goes through as there must be: another
+/// program may remove the table, or empty it.
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub fn is_whole(socket: &mut Socket, ruleset: &Ruleset) -> Result<bool, Failed> {
+    for chain in ruleset.chains.iter().filter(|chain| chain.hook.is_some()) {
+        let mut request = socket.messages();
+        request.message(NFTABLES, GET_RULE, REQUEST | DUMP, encode::INET, |out| {
+            out.name(1, TABLE).name(2, &chain.name);
+        });
+        let mut rules = 0;
+        match socket.ask(&request, |_| rules += 1) {
+            Ok(()) if rules == chain.rules.len() => {}
+            Ok(()) | Err(Failed { errno: Errno::NOENT, .. }) => return Ok(false),
+            Err(failed) => return Err(failed),
+        }
+    }
+    Ok(true)
+}
+
 /// The fingerprint of the table that is there.
 fn present(socket: &mut Socket) -> Result<Option<Vec<u8>>, Failed> {
     let mut request = socket.messages();
@@ -128,19 +152,23 @@ fn fingerprint(ruleset: &Ruleset) -> Vec<u8> {
     comment
 }
 
+/// Chains and sets that are there already.
+#[derive(Default)]
+struct Left {
+    chains: Vec<String>,
+    sets: Vec<String>,
+}
+
 /// Takes away what another version or configuration left: its rules, and chains and sets that the new one does not have.
-fn clear(ruleset: &Ruleset, batch: &mut Messages) -> Result<(), Failed> {
-    // A socket of its own: the batch has begun, and its numbers must follow what its socket sent.
-    let mut reader = Socket::open(&[]).map_err(|errno| Failed { errno, sequence: 0 })?;
-    let chains = names(&mut reader, GET_CHAIN, 3)?;
-    let sets = names(&mut reader, GET_SET, 2)?;
+fn clear(left: &Left, ruleset: &Ruleset, batch: &mut Messages) {
+    let Left { chains, sets } = left;
     chains.iter().for_each(|chain| empty(batch, chain));
     for chain in chains.iter().filter(|name| !ruleset.chains.iter().any(|chain| chain.name == **name)) {
         batch.message(NFTABLES, DELETE_CHAIN, REQUEST, encode::INET, |out| {
             out.name(1, TABLE).name(3, chain);
         });
     }
-    for name in &sets {
+    for name in sets {
         match ruleset.sets.iter().find(|set| set.name == *name) {
             None => {
                 batch.message(NFTABLES, DELETE_SET, REQUEST, encode::INET, |out| {
@@ -155,7 +183,6 @@ fn clear(ruleset: &Ruleset, batch: &mut Messages) -> Result<(), Failed> {
             Some(_) => {}
         }
     }
-    Ok(())
 }
 
 /// The names of chains or sets in our table; `attribute` is where they stand.

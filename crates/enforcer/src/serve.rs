@@ -1,0 +1,221 @@
+//! The loop: sessions on a unix socket, the kernel's events, and a look every quarter of a second whether the ruleset is
+//! there. What must never happen here: a session that can stop another, bytes of a malformed one that are acted upon.
+
+use crate::carry_out::{Enforcer, since_boot};
+use crate::log::Line;
+use crate::netlink::Failed;
+use kmsgate_orders::order::{Answer, News, Opening, Order, VERSION};
+use kmsgate_orders::table::Table;
+use kmsgate_orders::wire::{Malformed, Reply, frame};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// Sessions at once: serve has one for orders and one for news, the command line a third.
+const SESSIONS: usize = 16;
+/// A session that does not read its answers is ended when so many bytes wait for it.
+const UNREAD: usize = 4 << 20;
+/// How often the ruleset is looked for, in nanoseconds.
+const LOOK: u32 = 250_000_000;
+/// Openings in one transaction at most: their elements must fit into one message of the socket.
+const TOGETHER: usize = 256;
+
+struct Session {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    greeted: bool,
+    watches: bool,
+    over: bool,
+}
+
+/// Serves until `leave` can be read or ends: whoever started us holds its other end.
+///
+/// # Errors
+/// If the kernel takes the netlink sockets away.
+pub fn run(
+    mut enforcer: Enforcer,
+    table: &Table,
+    allowed: u32,
+    listener: &UnixListener,
+    leave: Option<BorrowedFd<'_>>,
+) -> Result<(), Failed> {
+    let failed = |errno| Failed { errno, sequence: 0 };
+    let mut sessions: Vec<Session> = vec![];
+    let mut log = Line::default();
+    let mut looked = since_boot();
+    loop {
+        let leaving = wait(&enforcer, listener, leave, &sessions).map_err(failed)?;
+        if leaving {
+            return Ok(());
+        }
+        accept(listener, allowed, &mut sessions, &mut log);
+        let mut news = vec![];
+        enforcer.hear(&mut |told| news.push(told))?;
+        if since_boot().saturating_sub(looked) >= LOOK.into() {
+            looked = since_boot();
+            if enforcer.guard(&mut log)? {
+                news.push(News::Reinstalled);
+            }
+        }
+        carry_out(&mut enforcer, table, &mut sessions, &mut log);
+        for session in sessions.iter_mut().filter(|session| session.watches) {
+            news.iter().for_each(|told| Reply::News(*told).write(&mut session.output));
+        }
+        sessions.iter_mut().for_each(Session::write);
+        sessions.retain(|session| !session.over);
+        log.flush();
+    }
+}
+
+/// Waits for anything to do; true if it is to leave.
+fn wait(
+    enforcer: &Enforcer,
+    listener: &UnixListener,
+    leave: Option<BorrowedFd<'_>>,
+    sessions: &[Session],
+) -> Result<bool, Errno> {
+    let mut fds = vec![PollFd::new(enforcer.events(), PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+    if let Some(leave) = leave {
+        fds.push(PollFd::from_borrowed_fd(leave, PollFlags::IN));
+    }
+    for session in sessions {
+        let writes = if session.output.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        fds.push(PollFd::new(&session.stream, PollFlags::IN | writes));
+    }
+    let look = Timespec { tv_sec: 0, tv_nsec: LOOK.into() };
+    match poll(&mut fds, Some(&look)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno),
+    }
+    Ok(leave.is_some() && fds.get(2).is_some_and(|fd| !fd.revents().is_empty()))
+}
+
+fn accept(listener: &UnixListener, allowed: u32, sessions: &mut Vec<Session>, log: &mut Line) {
+    while let Ok((stream, _)) = listener.accept() {
+        let user = socket_peercred(&stream).map(|peer| peer.uid.as_raw());
+        let usable = stream.set_nonblocking(true).is_ok();
+        match user {
+            Ok(user) if (user == allowed || user == 0) && usable && sessions.len() < SESSIONS => {
+                let (input, output) = (vec![], vec![]);
+                sessions.push(Session { stream, input, output, greeted: false, watches: false, over: false });
+            }
+            Ok(user) if sessions.len() >= SESSIONS => log.say(&format!("a session of user {user} refused: too many")),
+            Ok(user) => log.say(&format!("a session of user {user} refused: not the gateway's")),
+            Err(errno) => log.say(&format!("a session refused: whose it is cannot be read: {errno}")),
+        }
+    }
+}
+
+/// Reads what every session asks and carries it out in the order of each session. Openings that follow one another go
+/// into one transaction, whoever asks.
+fn carry_out(enforcer: &mut Enforcer, table: &Table, sessions: &mut [Session], log: &mut Line) {
+    let mut openings: Vec<(usize, u32, Opening)> = vec![];
+    for place in 0..sessions.len() {
+        let Some(session) = sessions.get_mut(place) else { return };
+        let orders = session.read().unwrap_or_else(|malformed| {
+            log.say(&format!("a session ended: {malformed}"));
+            session.over = true;
+            vec![]
+        });
+        for (number, order) in orders {
+            if let Order::Open(opening) = order {
+                if session_may(sessions, place, &order, log) {
+                    openings.push((place, number, opening));
+                }
+                continue;
+            }
+            open(enforcer, table, sessions, &mut openings, log);
+            if session_may(sessions, place, &order, log)
+                && let Some(session) = sessions.get_mut(place)
+            {
+                session.watches |= order == Order::Watch;
+                let output = &mut session.output;
+                let answer = enforcer.order(order, &mut |told| Reply::News(told).write(output));
+                log.order(table, &order, &answer);
+                session.answer(number, answer);
+            }
+        }
+    }
+    open(enforcer, table, sessions, &mut openings, log);
+}
+
+/// Whether the session of this place began as it must; if not, it is over.
+fn session_may(sessions: &mut [Session], place: usize, order: &Order, log: &mut Line) -> bool {
+    let Some(session) = sessions.get_mut(place).filter(|session| !session.over) else { return false };
+    match order {
+        Order::Hello { version } if *version == VERSION && !session.greeted => session.greeted = true,
+        Order::Hello { .. } => session.over = true,
+        _ => session.over = !session.greeted,
+    }
+    if session.over {
+        log.say("a session ended: it did not begin with a greeting of our version");
+    }
+    !session.over
+}
+
+fn open(
+    enforcer: &mut Enforcer,
+    table: &Table,
+    sessions: &mut [Session],
+    openings: &mut Vec<(usize, u32, Opening)>,
+    log: &mut Line,
+) {
+    for some in openings.chunks(TOGETHER) {
+        let wanted: Vec<_> = some.iter().map(|(_, _, opening)| *opening).collect();
+        for ((place, number, opening), answer) in some.iter().zip(enforcer.open(&wanted, since_boot())) {
+            log.order(table, &Order::Open(*opening), &answer);
+            if let Some(session) = sessions.get_mut(*place) {
+                session.answer(*number, answer);
+            }
+        }
+    }
+    openings.clear();
+}
+
+impl Session {
+    /// Every whole order that waits.
+    fn read(&mut self) -> Result<Vec<(u32, Order)>, Malformed> {
+        let mut piece = [0; 16 << 10];
+        // One piece a turn: a session that never stops writing must not stop the others.
+        match self.stream.read(&mut piece) {
+            Ok(0) => self.over = true,
+            Ok(length) => self.input.extend_from_slice(piece.get(..length).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.over = true,
+        }
+        let (mut orders, mut taken) = (vec![], 0);
+        while let Some((body, length)) = frame(self.input.get(taken..).unwrap_or_default())? {
+            orders.push(Order::read(body)?);
+            taken += length;
+        }
+        self.input.drain(..taken);
+        Ok(orders)
+    }
+
+    fn answer(&mut self, number: u32, answer: Answer) {
+        Reply::Answer(number, answer).write(&mut self.output);
+    }
+
+    fn write(&mut self) {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(length) => {
+                    self.output.drain(..length);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.over |= self.output.len() > UNREAD;
+                    return;
+                }
+                Err(_) => {
+                    self.over = true;
+                    return;
+                }
+            }
+        }
+    }
+}
