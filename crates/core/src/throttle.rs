@@ -116,10 +116,10 @@ pub struct Ticket(u64);
 /// How an attempt was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// For another reason than the password: unusable account, challenge not answered, person gone. Counts for the address.
+    /// For another reason than the password: unusable account, challenge not answered. Counts for the address.
     NotAccepted,
-    /// The account servers' answer is `invalid_credentials`, for a wrong password or a name that nobody bears alike.
-    /// Counts for the address and the name.
+    /// The account servers' answer is `invalid_credentials`, for a wrong password or a name that nobody bears alike; or
+    /// nobody waited for the answer. Counts for the address and the name.
     Rejected,
 }
 

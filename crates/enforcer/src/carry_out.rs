@@ -119,7 +119,8 @@ impl Enforcer {
             };
             // The first whose messages reach as far as the failed one; all of them if it was none.
             let culprit = ends.iter().position(|end| failed.sequence != 0 && failed.sequence <= *end);
-            let places: Vec<_> = (0..).zip(&answers).filter(|(_, answer)| answer.is_none()).map(|(place, _)| place).collect();
+            let places: Vec<_> =
+                (0..).zip(&answers).filter(|(_, answer)| answer.is_none()).map(|(place, _)| place).collect();
             match culprit.and_then(|culprit| places.get(culprit)) {
                 Some(place) => {
                     let answer = openings.get(*place).map(|opening| self.open_over(opening, now, failed));
@@ -148,7 +149,8 @@ impl Enforcer {
             }
         };
         let refused = refused.or_else(|| self.end_is_wrong(opening, now));
-        let refused = refused.or_else(|| (!self.allowance.take(self.table.opens_per_second, now)).then_some(Refused::TooFast));
+        let refused =
+            refused.or_else(|| (!self.allowance.take(self.table.opens_per_second, now)).then_some(Refused::TooFast));
         refused.map(Answer::Refused)
     }
 

@@ -169,9 +169,17 @@ fn add_budget(batch: &mut Messages, at: &At<'_>, grant: &GrantName, left: u16, c
 /// # Errors
 /// If the kernel refuses; nothing was changed then.
 pub fn give_back(socket: &mut Socket, at: &At<'_>, budget: &Budget, count: u16) -> Result<(), Failed> {
-    take_out(socket, &[(at.names.budget(), at.key.clone()), (at.names.not_last(), at.key.clone()), (at.names.open(), at.key.clone())], |batch| {
-        add_budget(batch, at, &budget.grant, count, budget.claimed, budget.remaining);
-    })
+    take_out(
+        socket,
+        &[
+            (at.names.budget(), at.key.clone()),
+            (at.names.not_last(), at.key.clone()),
+            (at.names.open(), at.key.clone()),
+        ],
+        |batch| {
+            add_budget(batch, at, &budget.grant, count, budget.claimed, budget.remaining);
+        },
+    )
 }
 
 /// Removes whatever is in a place, and with `then` puts something else there in the same transaction.

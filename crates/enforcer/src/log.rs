@@ -38,7 +38,9 @@ impl Line {
             Order::GiveBack { grant, place: at, count } => {
                 format!("give_back grant={} {} count={count}", Name(grant), place(at))
             }
-            Order::Provider { service, provider, up } => format!("provider service={service} provider={provider} up={up}"),
+            Order::Provider { service, provider, up } => {
+                format!("provider service={service} provider={provider} up={up}")
+            }
             Order::Hello { .. }
             | Order::State { .. }
             | Order::Connection(_)

@@ -42,7 +42,8 @@ fn run(arguments: &Arguments) -> Result<(), (u8, String)> {
     let text = std::fs::read_to_string(&arguments.table)
         .map_err(|error| (78, format!("cannot read {}: {error}", arguments.table)))?;
     let table = Table::parse(&text).map_err(|error| (78, format!("{}: {error}", arguments.table)))?;
-    let listener = listen(&arguments.socket).map_err(|error| (1, format!("cannot listen on {}: {error}", arguments.socket)))?;
+    let listener =
+        listen(&arguments.socket).map_err(|error| (1, format!("cannot listen on {}: {error}", arguments.socket)))?;
     // What must come before rights are given up: after this no file is opened and no socket made.
     let (enforcer, found) =
         Enforcer::start(table.clone(), since_boot()).map_err(|error| failed("cannot load the ruleset")(&error))?;
@@ -91,7 +92,8 @@ impl Arguments {
                 "--socket" => socket = Some(value()?),
                 "--user" => {
                     let text = value()?;
-                    user = Some(text.parse().map_err(|_| Wrong::Argument(format!("--user: {text} is no user's number")))?);
+                    user =
+                        Some(text.parse().map_err(|_| Wrong::Argument(format!("--user: {text} is no user's number")))?);
                 }
                 "--until-stdin-ends" => until_stdin_ends = true,
                 "--help" | "-h" => return Err(Wrong::Help),

@@ -3,7 +3,9 @@
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// nftables' and conntrack's subsystem numbers (linux/netfilter/nfnetlink.h).
@@ -62,7 +64,14 @@ impl Messages {
     }
 
     /// One message: `kind` within `subsystem`, an nfgenmsg of `family`, and its attributes. Returns its number.
-    pub fn message(&mut self, subsystem: u16, kind: u16, flags: u16, family: u8, body: impl FnOnce(&mut Attributes<'_>)) -> u32 {
+    pub fn message(
+        &mut self,
+        subsystem: u16,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        body: impl FnOnce(&mut Attributes<'_>),
+    ) -> u32 {
         self.raw((subsystem << 8) | kind, flags, family, 0, body)
     }
 

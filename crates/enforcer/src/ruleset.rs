@@ -12,8 +12,8 @@ use crate::rule::{
 };
 use Word::{
     Accept, AddMark, BroughtMore, Count, Drop, Events, Extensions, Flags, From, Goto, Icmp, In, IntoReset, Is,
-    LastsLonger, Local, Mark, MarkFrom, Masquerade, MoreThan, NotFlags, NotIn, Options, Original, Port, Remove,
-    Reset, SetMark, ShareBelow, State, Tcp, Timeouts as Lasting, ToProvider, WithoutFastOpen,
+    LastsLonger, Local, Mark, MarkFrom, Masquerade, MoreThan, NotFlags, NotIn, Options, Original, Port, Remove, Reset,
+    SetMark, ShareBelow, State, Tcp, Timeouts as Lasting, ToProvider, WithoutFastOpen,
 };
 use kmsgate_orders::table::{Refuse, ServiceEntry, Table};
 
@@ -25,8 +25,7 @@ const SYN_RECV: u32 = 10;
 
 const PREROUTING: Hook =
     Hook { kind: "filter", number: 0, name: "prerouting", priority: -150, priority_name: "mangle" };
-const DESTINATION: Hook =
-    Hook { kind: "nat", number: 0, name: "prerouting", priority: -100, priority_name: "dstnat" };
+const DESTINATION: Hook = Hook { kind: "nat", number: 0, name: "prerouting", priority: -100, priority_name: "dstnat" };
 const FORWARD: Hook = Hook { kind: "filter", number: 2, name: "forward", priority: 0, priority_name: "filter" };
 const SOURCE: Hook = Hook { kind: "nat", number: 4, name: "postrouting", priority: 100, priority_name: "srcnat" };
 
@@ -151,7 +150,8 @@ impl Plan<'_> {
         let source = vec![Key::Source(family)];
         let running = In(vec![Key::Source(family), Key::Mark(marks.naming())], live(family));
         // A SYN never belongs to a running connection: conntrack would let it open a claimed entry again (K01, K08).
-        let mut rules = vec![vec![Tcp, Flags { of: FIN | SYN | RST | ACK, set: SYN }, Goto(chain(service, "syn", family))]];
+        let mut rules =
+            vec![vec![Tcp, Flags { of: FIN | SYN | RST | ACK, set: SYN }, Goto(chain(service, "syn", family))]];
         if service.max_bytes_in > 0 {
             rules.push(vec![
                 Mark(marks.running()),
@@ -241,13 +241,7 @@ impl Plan<'_> {
             vec![
                 vec![Mark(bypass), Accept],
                 vec![State(NEW), Is(family), MoreThan { family, set: half, connections: HALF_OPEN }, Count, Drop],
-                vec![
-                    State(NEW),
-                    SetMark(pending),
-                    Lasting(timeouts_name(family)),
-                    Events(EVENTS),
-                    Accept,
-                ],
+                vec![State(NEW), SetMark(pending), Lasting(timeouts_name(family)), Events(EVENTS), Accept],
                 // Sent again because the answer was lost (F04).
                 vec![Mark(pending), Accept],
                 self.refused(),
@@ -319,7 +313,14 @@ impl Plan<'_> {
             for family in Family::BOTH {
                 let provider = || In(vec![Key::Destination(family)], format!("providers{}", family.digit()));
                 rules.push(vec![From(interface.clone()), Original(true), Is(family), provider(), Count, Drop]);
-                rules.push(vec![From(interface.clone()), State(INVALID | UNTRACKED), Is(family), provider(), Count, Drop]);
+                rules.push(vec![
+                    From(interface.clone()),
+                    State(INVALID | UNTRACKED),
+                    Is(family),
+                    provider(),
+                    Count,
+                    Drop,
+                ]);
             }
         }
         Chain { name: "forward".into(), hook: Some(FORWARD), rules }

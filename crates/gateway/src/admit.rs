@@ -2,7 +2,7 @@
 //! a sign-in that ends in no (outcome, reason) or in two.
 
 use crate::answer::{Answer, Granted, Secret, Visit};
-use crate::close::close;
+use crate::close::close_or_say;
 use crate::event::notice::Notice;
 use crate::forward::OpenError;
 use crate::gate::Gate;
@@ -144,7 +144,8 @@ async fn open(
     };
     let confirmed = match new {
         true => gate.forwarder.open(&opening).await,
-        false => gate.forwarder.adopt(&opening).await,
+        // It was open when the ledger was asked. If a close came between, nothing may be opened again under its name.
+        false => gate.forwarder.confirm(opening.id),
     };
     let confirmed = confirmed.map_err(|error| refusal_of(gate, error))?;
     let now = gate.clock.now();
@@ -171,9 +172,8 @@ async fn open(
 /// A grant that did not open is closed (`failed`) and does not count. The forwarder is told first, whatever it answered: an
 /// unknown outcome must not leave a door.
 async fn undo(gate: &Arc<Gate>, id: GrantId, late: &Late, refusal: Refusal) -> Early {
-    if let Err(error) = close(gate, id, Cause::Failed).await {
-        gate.notices.say(Notice::Ledger { error });
-    }
+    gate.forwarder.close(id).await;
+    close_or_say(gate, id, Cause::Failed).await;
     late.unwritten(refusal)
 }
 
@@ -286,7 +286,8 @@ async fn in_a_task(gate: Arc<Gate>, source: Source, work: impl Future<Output = A
 }
 
 /// An attempt that the throttle let through and that nobody has told it the end of. Dropped in mid-question (the browser
-/// went away) it counts as not accepted, so that vanishing is no way to guess for free.
+/// went away) it counts as a wrong password, so that vanishing is no way to guess for free: a server that answers a right
+/// one at once and delays a wrong one tells by its silence.
 struct Unsettled<'a> {
     gate: &'a Gate,
     ticket: Option<Ticket>,
@@ -313,7 +314,7 @@ impl Unsettled<'_> {
 
 impl Drop for Unsettled<'_> {
     fn drop(&mut self) {
-        self.settle(Settled::Failed(Failure::NotAccepted));
+        self.settle(Settled::Failed(Failure::Rejected));
     }
 }
 

@@ -2,6 +2,7 @@
 //! this only holds them together for [`crate::admit`] and [`crate::close`].
 
 use crate::clock::Clock;
+use crate::close::Closes;
 use crate::config::Config;
 use crate::event::counters::Counters;
 use crate::event::news::News;
@@ -41,6 +42,8 @@ pub struct Gate {
     pub ledger: Arc<Engine>,
     /// What carries the bytes.
     pub forwarder: Forwarder,
+    /// Which grants are being closed.
+    pub closes: Closes,
     /// When windows end.
     pub expiries: Expiries,
     /// Numbers for the operator.

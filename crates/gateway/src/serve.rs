@@ -2,6 +2,7 @@
 //! read with more rights than an ordinary user's.
 
 use crate::clock::Clock;
+use crate::close::Closes;
 use crate::config::{BuildError, Config};
 use crate::event::counters::Counters;
 use crate::event::news::News;
@@ -65,10 +66,11 @@ pub fn run(config: Config, path: PathBuf) -> Result<(), ServeError> {
     })
 }
 
-/// The portal's and the operator's sockets, bound while this process may still bind low ports.
+/// The portal's, the operator's and the services' sockets, bound while this process may still bind low ports.
 pub struct Sockets {
     portal: Vec<std::net::TcpListener>,
     operator: Option<std::net::TcpListener>,
+    services: Vec<Vec<std::net::TcpListener>>,
 }
 
 impl Sockets {
@@ -79,7 +81,9 @@ impl Sockets {
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let portal = config.portal.listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?;
         let operator = config.operator.listen.map(bind).transpose()?;
-        Ok(Self { portal, operator })
+        let service = |service| crate::forward::bind(service, &config.forward).map_err(ServeError::Forwarder);
+        let services = config.services.iter().map(service).collect::<Result<_, _>>()?;
+        Ok(Self { portal, operator, services })
     }
 }
 
@@ -126,14 +130,16 @@ impl Running {
     ///
     /// # Errors
     /// [`ServeError`] says what could not be had.
-    pub async fn start(config: Config, path: Option<PathBuf>, sockets: Sockets) -> Result<Self, ServeError> {
+    pub async fn start(config: Config, path: Option<PathBuf>, mut sockets: Sockets) -> Result<Self, ServeError> {
         let (clock, notices, news) = (Clock, Notices::default(), Arc::new(News::default()));
         let ledger = Arc::new(Engine::open(&config.ledger.path).map_err(ServeError::Ledger)?);
         let (wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
         let around =
             Around { ledger: Arc::clone(&ledger), clock, wishes, news: Arc::clone(&news), notices: notices.clone() };
-        let forwarder =
-            Forwarder::start(&config.services, &config.forward, around).await.map_err(ServeError::Forwarder)?;
+        let listeners = std::mem::take(&mut sockets.services);
+        let forwarder = Forwarder::start(&config.services, listeners, &config.forward, around)
+            .await
+            .map_err(ServeError::Forwarder)?;
         let drawn = |error: getrandom::Error| ServeError::System("draw random bits", error.into());
         let (seed, name_key) = (crate::clock::random().map_err(drawn)?, NameKey::new().map_err(drawn)?);
         let certificate = config.portal.tls.as_ref().map(Certificate::load).transpose().map_err(ServeError::Portal)?;
@@ -147,6 +153,7 @@ impl Running {
             site: ArcSwap::from_pointee(site(&config, &forwarder)),
             ledger,
             forwarder,
+            closes: Closes::default(),
             expiries: Expiries::default(),
             counters: Counters::default(),
             refusals: Refusals::default(),
@@ -252,25 +259,28 @@ impl Running {
 /// # Errors
 /// The file's errors, as the command line shows them.
 pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
-    let new = Config::load(path).map_err(|errors| errors.to_string())?;
+    let mut new = Config::load(path).map_err(|errors| errors.to_string())?;
     let old = gate.config.load_full();
     let accounts = new.accounts.build().map_err(|error| error.to_string())?;
     if let (Some(certificate), Some(files)) = (&gate.certificate, &new.portal.tls) {
         certificate.reload(files).map_err(|error| error.to_string())?;
     }
+    let restart = old.needs_restart(&new);
+    new.keep_prefixes(&old);
     gate.throttle().set_limits(new.throttle.limits);
     gate.site.store(Arc::new(site(&new, &gate.forwarder)));
     gate.policy.store(Arc::new(new.policy.clone()));
     gate.accounts.store(Arc::new(accounts));
-    let restart = old.needs_restart(&new);
     gate.config.store(Arc::new(new));
     Ok(restart)
 }
 
-/// Finishes what the last run left: open windows are adopted with their end and what is left of them, closes cut in the
-/// middle are finished, windows that ended meanwhile are closed as of their end.
+/// Takes up what the last run left: open windows are adopted with their end and what is left of them. Closes cut in the
+/// middle, and windows that ended meanwhile, are handed to whoever closes what expires: there may be very many, each
+/// waits for the disk, and no sign-in needs to wait for them, since the ledger takes them for closed already.
 async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
     gate.forwarder.expect(found.adopt.len());
+    let now = gate.clock.now().boot;
     let is_in = |ids: &[GrantId], id| ids.binary_search(&id).is_ok();
     let mut filter = Filter { unfinished: true, person: None, source: None, before: None, limit: TAKEN_UP_AT_ONCE };
     loop {
@@ -280,12 +290,8 @@ async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
         for grant in page {
             if is_in(&found.adopt, grant.id) {
                 adopt(gate, &grant).await;
-            } else if is_in(&found.expired, grant.id) {
-                close::close_or_retry(gate, grant.id, Cause::Expired).await;
-            } else if is_in(&found.finish, grant.id)
-                && let Err(error) = close::finish(gate, &grant).await
-            {
-                gate.notices.say(Notice::Ledger { error });
+            } else if is_in(&found.expired, grant.id) || is_in(&found.finish, grant.id) {
+                gate.expiries.watch(grant.id, grant.window.deadline.min(now));
             }
         }
     }
@@ -294,11 +300,11 @@ async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
 async fn adopt(gate: &Arc<Gate>, grant: &GrantRecord) {
     match gate.forwarder.adopt(grant).await {
         // Its last connection ended with the last run, and nobody was there to close it.
-        Ok(_) if grant.is_used() => close::close_or_retry(gate, grant.id, Cause::Used).await,
+        Ok(_) if grant.is_used() => gate.expiries.close(grant.id, Cause::Used, gate.clock.now().boot),
         Ok(_) => gate.expiries.watch(grant.id, grant.window.deadline),
         Err(error) => {
             gate.notices.say(Notice::NotOpened { error });
-            close::close_or_retry(gate, grant.id, Cause::Failed).await;
+            gate.expiries.close(grant.id, Cause::Failed, gate.clock.now().boot);
         }
     }
 }
@@ -315,7 +321,7 @@ async fn carry_out(gate: Arc<Gate>, mut wanted: UnboundedReceiver<Wish>, stop: C
         let gate = Arc::clone(&gate);
         tokio::spawn(async move {
             let _vital = Vital;
-            close::close_or_retry(&gate, wish.grant, wish.cause).await;
+            close::close_or_say(&gate, wish.grant, wish.cause).await;
         });
     }
 }

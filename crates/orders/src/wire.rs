@@ -108,12 +108,9 @@ impl Reply {
             Self::Answer(number, answer) => put(out, *number, |out| match answer {
                 Answer::Done => out.u8(0),
                 Answer::Absent => out.u8(1),
-                Answer::Standing(standing) => out
-                    .u8(2)
-                    .bytes(&standing.grant)
-                    .u64(standing.remaining)
-                    .u16(standing.claimed)
-                    .u16(standing.left),
+                Answer::Standing(standing) => {
+                    out.u8(2).bytes(&standing.grant).u64(standing.remaining).u16(standing.claimed).u16(standing.left)
+                }
                 Answer::Connection(carried) => out.u8(3).carried(carried),
                 Answer::Refused(refused) => {
                     let (code, errno) = refused.code();

@@ -20,6 +20,8 @@ pub enum Habit {
     ClosesAfterGreeting,
     /// It closes instead of an answer to the password.
     ClosesAtPassword,
+    /// It says nothing to the password.
+    SilentAtPassword,
     /// It answers the password with something else.
     GarbageAtPassword,
 }
@@ -97,6 +99,7 @@ fn talk(mut stream: &TcpStream, habit: Habit, passwords: &AtomicUsize) -> std::i
                 passwords.fetch_add(1, Ordering::SeqCst);
                 match habit {
                     Habit::ClosesAtPassword => return Ok(()),
+                    Habit::SilentAtPassword => continue,
                     Habit::GarbageAtPassword => b"maybe\r\n",
                     _ => b"-ERR no\r\n",
                 }

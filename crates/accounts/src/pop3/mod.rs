@@ -181,7 +181,7 @@ impl Pop3Server {
                 };
                 let reply = talk.ask(&line).await?;
                 if reply.status != Status::Ok {
-                    return judge(&reply, can);
+                    return judge_name(&reply, can);
                 }
             }
         }
@@ -205,6 +205,15 @@ enum Prompt {
 /// A password or name that the protocol cannot carry opens no mailbox of this server.
 fn unsayable(_why: CannotSay) -> Verdict {
     Verdict::Rejected(Rejection::Credentials)
+}
+
+/// What a refusal of the name means, before any password was sent: [IN-USE] says nothing of a password there (RFC 2449,
+/// section 8.1.2, has it for the commands that carry one).
+fn judge_name(reply: &Reply, can: Capabilities) -> Result<Verdict, Outage> {
+    match reply.code {
+        Some(Code::InUse) => Err(Outage::account("[IN-USE] before the password was sent")),
+        _ => judge(reply, can),
+    }
 }
 
 /// What the server's answer to a name or a password means. Its text is not repeated: it may hold what it was told.

@@ -137,6 +137,14 @@ async fn f15_from_the_password_on_nothing_feeds_the_breaker() {
 }
 
 #[tokio::test]
+async fn in_use_before_the_password_lets_nobody_in() {
+    let script = after_capa(CAPA, &[Step::Hear("USER alice"), say("-ERR [IN-USE] locked\r\n"), Step::Hear("QUIT")]);
+    let (_peer, answer, _) = asked_in_clear(script).await;
+    let by = refused(answer);
+    assert_eq!((by.reason, by.definite), (Reason::AccountServerUnavailable, false), "{by:?}");
+}
+
+#[tokio::test]
 async fn response_codes_of_rfc_2449_and_3206_are_told_from_wrong_passwords() {
     #[derive(Debug, PartialEq)]
     enum Means {

@@ -16,6 +16,7 @@ pub fn run(what: Account) -> Result<(), CliError> {
     match what {
         Account::Add { name, file, groups } => {
             let name = canonical(&name)?;
+            crate::rights::seal().map_err(CliError::failed)?;
             let password = prompt::new_password()?;
             let added = edit::add(&file.path, &name, &password, &groups, Cost::default()).map_err(CliError::failed)?;
             match added {

@@ -2,9 +2,13 @@
 
 use super::CliError;
 use kmsgate_core::password::{LONGEST, Password};
-use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
-use std::io::{BufRead, Read, Stdin, Write};
+use rustix::io::read;
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
+use std::io::{Stdin, Write};
 use zeroize::Zeroizing;
+
+/// What a terminal sends for Ctrl-C.
+const CANCEL: u8 = 3;
 
 /// A password: typed twice without echo on a terminal, else one line of standard input.
 ///
@@ -38,13 +42,27 @@ fn hidden(stdin: &Stdin, prompt: &str) -> Result<Zeroizing<String>, CliError> {
 
 fn line(stdin: &Stdin) -> Result<Zeroizing<String>, CliError> {
     // Long enough from the start, so that no copy stays behind where it grew.
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST + 2));
-    let most = u64::try_from(LONGEST + 2).unwrap_or(u64::MAX);
-    stdin.lock().take(most).read_line(&mut text).map_err(CliError::failed)?;
-    while text.ends_with(['\n', '\r']) {
-        text.pop();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
+    // Byte by byte, past the standard library's buffer: it would keep a copy, and take what follows the line.
+    let mut byte = Zeroizing::new([0_u8; 1]);
+    while bytes.len() < LONGEST + 2 && read(stdin, &mut *byte).map_err(|errno| CliError::failed(errno))? == 1 {
+        match *byte {
+            [b'\n'] => break,
+            [CANCEL] => return Err(CliError::Failed("given up; nothing was changed".to_owned())),
+            [other] => bytes.push(other),
+        }
     }
-    Ok(text)
+    while bytes.ends_with(b"\r") {
+        bytes.pop();
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => {
+            let mut owned = Zeroizing::new(String::with_capacity(LONGEST + 2));
+            owned.push_str(text);
+            Ok(owned)
+        }
+        Err(_) => Err(CliError::Failed("a password must be UTF-8; nothing was changed".to_owned())),
+    }
 }
 
 /// A terminal that shows nothing of what is typed, until this is dropped.
@@ -57,7 +75,9 @@ impl<'a> NoEcho<'a> {
     fn on(terminal: &'a Stdin) -> Result<Self, CliError> {
         let before = tcgetattr(terminal).map_err(CliError::failed)?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
+        // Ctrl-C must not end the process before the echo is back: it ends the line instead.
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        quiet.special_codes[SpecialCodeIndex::VEOL] = CANCEL;
         tcsetattr(terminal, OptionalActions::Flush, &quiet).map_err(CliError::failed)?;
         Ok(Self { terminal, before })
     }

@@ -4,6 +4,7 @@ use super::{AccountsSettings, Config, Kind, Service, ThrottleSettings};
 use kmsgate_accounts::{Accounts, BadAccounts, FileServer, Pop3Server, Server};
 use kmsgate_core::throttle::Throttle;
 use std::fmt;
+use std::sync::Arc;
 
 /// How many addresses and names the throttle remembers apart before it merges them to shorter prefixes.
 const THROTTLE_CAPACITY: usize = 100_000;
@@ -52,7 +53,9 @@ impl Config {
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         // The terms are policy's and are taken over; the rest belongs to listeners that are open.
         let same = |(one, other): (&Service, &Service)| {
-            one.terms.service == other.terms.service && *one == Service { terms: one.terms.clone(), ..other.clone() }
+            one.terms.service == other.terms.service
+                && one.terms.ipv6_prefix == other.terms.ipv6_prefix
+                && *one == Service { terms: one.terms.clone(), ..other.clone() }
         };
         let services = self.services.len() == new.services.len() && self.services.iter().zip(&new.services).all(same);
         [
@@ -70,6 +73,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Keeps of `old` what stands among policy's terms and yet needs a restart: by how much of an IPv6 address grants are
+    /// bound. The forwarder would look for them elsewhere, and an address could have two.
+    pub fn keep_prefixes(&mut self, old: &Self) {
+        for before in &old.services {
+            let (name, prefix) = (&before.terms.service, before.terms.ipv6_prefix);
+            for service in self.services.iter_mut().filter(|service| service.terms.service == *name) {
+                Arc::make_mut(&mut service.terms).ipv6_prefix = prefix;
+            }
+            for terms in self.policy.services.iter_mut().filter(|terms| terms.service == *name) {
+                Arc::make_mut(terms).ipv6_prefix = prefix;
+            }
+        }
+    }
+}
+
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,3 +99,26 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn p9_a_running_gateway_keeps_the_width_of_addresses() {
+        let file = |prefix| {
+            let text = format!(
+                "[portal]\nlisten = [\"127.0.0.1:0\"]\n[[account_server]]\nname = \"a\"\nkind = \"file\"\npath = \"/x\"\n\
+                 [accounts]\norder = [\"a\"]\n[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\"]\n\
+                 ipv6_prefix = {prefix}\n"
+            );
+            Config::parse(Path::new("kmsgate.toml"), &text).unwrap()
+        };
+        let (old, mut new) = (file(128), file(64));
+        assert_eq!(old.needs_restart(&new), ["[[service]]"]);
+        new.keep_prefixes(&old);
+        assert_eq!(new.services[0].terms.ipv6_prefix, 128);
+        assert_eq!(new.policy.services[0].ipv6_prefix, 128);
+    }
+}

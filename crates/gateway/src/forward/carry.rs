@@ -136,7 +136,10 @@ async fn inward(mut from: ReadHalf<'_>, to: WriteHalf<'_>, limits: &Limits, shar
         }
     }
     shared.person_done.store(true, Ordering::Relaxed);
-    // Held for more of a header that does not come: there is no call in it.
+    // Held for more of a header that does not come: there is no call in it, and it counts as all the others do.
+    if filter.left.is_some_and(|left| left < u64::try_from(held.len()).unwrap_or(u64::MAX)) {
+        return Err(Broken::Limit);
+    }
     rest(&to, &held, count).await.map_err(broken)?;
     shared.end_of(to.as_ref()).map_err(|_| Broken::Provider)
 }

@@ -27,9 +27,12 @@ use kmsgate_core::name::ServiceName;
 use kmsgate_core::reason::Cause;
 use kmsgate_ledger::records::GrantRecord;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+
+/// Connections that the kernel holds for us.
+const BACKLOG: i32 = 4096;
 
 /// What carries the bytes. A closed list: the kernel's packet path is the other kind.
 pub enum Forwarder {
@@ -74,6 +77,23 @@ impl Confirmed {
     }
 }
 
+/// Binds a service's port on every address on which services are offered.
+///
+/// # Errors
+/// [`StartError`] names the address that is taken or not ours.
+pub fn bind(service: &Service, settings: &Forward) -> Result<Vec<TcpListener>, StartError> {
+    let mut port = service.port;
+    let mut listeners = Vec::new();
+    for address in &settings.addresses {
+        let address = SocketAddr::new(*address, port);
+        let listener = crate::listen::tcp(address, BACKLOG).map_err(|error| StartError { address, error })?;
+        // Any free port is one port, the same on every address.
+        port = listener.local_addr().map_or(port, |bound| bound.port());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
 /// How an open grant stands in the forwarder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Live {
@@ -101,13 +121,18 @@ pub struct ProviderState {
 }
 
 impl Forwarder {
-    /// Binds every service's port on every configured address and asks each provider once whether it is up. Nothing is
-    /// accepted before [`Forwarder::listen`].
+    /// Asks each provider once whether it is up. `listeners` are those of [`bind`], service by service; nothing is accepted
+    /// before [`Forwarder::listen`].
     ///
     /// # Errors
-    /// If an address cannot be bound.
-    pub async fn start(services: &[Service], settings: &Forward, around: Around) -> Result<Self, StartError> {
-        relay::Relay::start(services, settings, around).await.map(Self::Relay)
+    /// If a listener cannot be used.
+    pub async fn start(
+        services: &[Service],
+        listeners: Vec<Vec<TcpListener>>,
+        settings: &Forward,
+        around: Around,
+    ) -> Result<Self, StartError> {
+        relay::Relay::start(services, listeners, settings, around).await.map(Self::Relay)
     }
 
     /// Begins to accept connections.
@@ -149,6 +174,17 @@ impl Forwarder {
     pub async fn adopt(&self, grant: &GrantRecord) -> Result<Confirmed, OpenError> {
         match self {
             Self::Relay(relay) => relay.open(grant, relay::NoProviderIs::Accepted).await,
+        }
+    }
+
+    /// Whether the way is open for a grant that was opened before.
+    ///
+    /// # Errors
+    /// [`OpenError::Unavailable`] if it is not; nothing is opened.
+    pub fn confirm(&self, id: GrantId) -> Result<Confirmed, OpenError> {
+        match self.live(id) {
+            Some(_) => Ok(Confirmed(id)),
+            None => Err(OpenError::Unavailable("the grant was closed at this moment".to_owned())),
         }
     }
 
@@ -222,6 +258,14 @@ pub struct StartError {
     pub address: SocketAddr,
     /// Why.
     pub error: std::io::Error,
+}
+
+impl StartError {
+    /// The fault of a listener of this service.
+    fn of(service: &Service) -> impl Fn(std::io::Error) -> Self {
+        let address = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), service.port);
+        move |error| Self { address, error }
+    }
 }
 
 impl fmt::Display for StartError {

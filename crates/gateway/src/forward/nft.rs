@@ -80,11 +80,7 @@ fn write_elements(f: &mut Formatter<'_>, elements: &[impl Display]) -> fmt::Resu
 fn write_chain(f: &mut Formatter<'_>, chain: &Chain) -> fmt::Result {
     writeln!(f, "  chain {} {{", chain.name)?;
     if let Some(hook) = chain.hook {
-        writeln!(
-            f,
-            "    type {} hook {} priority {}; policy accept;",
-            hook.kind, hook.name, hook.priority_name
-        )?;
+        writeln!(f, "    type {} hook {} priority {}; policy accept;", hook.kind, hook.name, hook.priority_name)?;
     }
     for rule in &chain.rules {
         let words: Vec<_> = rule.iter().map(word).collect();

@@ -33,8 +33,6 @@ use tokio_util::task::TaskTracker;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A provider to which a connect failed is checked out of turn, but no more often than this.
 const DOUBTED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
-/// Connections that the kernel holds for us.
-const BACKLOG: i32 = 4096;
 
 /// The relay of one gateway.
 pub struct Relay {
@@ -79,14 +77,22 @@ impl Relay {
     /// See [`super::Forwarder::start`].
     ///
     /// # Errors
-    /// If an address cannot be bound.
-    pub async fn start(services: &[Service], settings: &Forward, around: Around) -> Result<Self, StartError> {
+    /// If a listener cannot be used.
+    pub async fn start(
+        services: &[Service],
+        listeners: Vec<Vec<std::net::TcpListener>>,
+        settings: &Forward,
+        around: Around,
+    ) -> Result<Self, StartError> {
         let mut waiting = Vec::new();
         let mut guarded = Vec::new();
-        for (index, service) in services.iter().enumerate() {
-            let listeners = bind(service, settings)?;
-            let bound = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-            waiting.extend(listeners.into_iter().map(|listener| (index, listener)));
+        for (index, (service, listeners)) in services.iter().zip(listeners).enumerate() {
+            let mut bound = Vec::new();
+            for listener in listeners {
+                let address = listener.local_addr().map_err(StartError::of(service))?;
+                bound.push(address);
+                waiting.push((index, TcpListener::from_std(listener).map_err(StartError::of(service))?));
+            }
             guarded.push(Guarded { service: service.clone(), pool: Pool::new(&service.providers), bound });
         }
         let slots = Arc::new(Slots::new(settings.grants));
@@ -203,20 +209,6 @@ impl Relay {
         self.inner.writing.close();
         self.inner.writing.wait().await;
     }
-}
-
-fn bind(service: &Service, settings: &Forward) -> Result<Vec<TcpListener>, StartError> {
-    let mut port = service.port;
-    let mut listeners = Vec::new();
-    for address in &settings.addresses {
-        let address = SocketAddr::new(*address, port);
-        let listener = crate::listen::tcp(address, BACKLOG).and_then(TcpListener::from_std);
-        let listener = listener.map_err(|error| StartError { address, error })?;
-        // Any free port is one port, the same on every address.
-        port = listener.local_addr().map_or(port, |bound| bound.port());
-        listeners.push(listener);
-    }
-    Ok(listeners)
 }
 
 /// Asks every provider once, then again and again, each on its own.

@@ -49,8 +49,11 @@ fn a_bad_file_leaves_the_old_one_in_force() {
 fn what_needs_a_restart_is_said() {
     let provider = Provider::start(Manner::Echo);
     let mut gateway = Setup::new(provider.address).start();
-    gateway.rewrite(|setup| setup.service("port", "1"));
-    let said = gateway.command(&["reload"], "");
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("that needs a restart"), "{said:?}");
+    // The prefix stands among policy's terms, but the forwarder looks for grants by it.
+    for (key, value) in [("port", "1"), ("ipv6_prefix", "64")] {
+        gateway.rewrite(|setup| setup.service(key, value));
+        let said = gateway.command(&["reload"], "");
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.out.contains("that needs a restart"), "{key}: {said:?}");
+    }
 }

@@ -19,8 +19,11 @@ fn p7_serve_gives_up_roots_rights_for_good() {
         chown(setup.path().join(path), Some(65534), Some(65534)).unwrap();
     }
     std::fs::set_permissions(setup.path(), PermissionsExt::from_mode(0o711)).unwrap();
-    let gateway =
-        setup.section("node", &format!("name = \"gw1\"\nuser = \"nobody\"\nrun_dir = \"{here}/run\"")).start();
+    // A port that only root may bind: all sockets are there before root is given up.
+    let gateway = setup
+        .service("port", "1017")
+        .section("node", &format!("name = \"gw1\"\nuser = \"nobody\"\nrun_dir = \"{here}/run\""))
+        .start();
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let field = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
