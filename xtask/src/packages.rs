@@ -15,6 +15,8 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("gcore", "/usr/bin/gcore", "gdb"),
     ("curl", "/usr/bin/curl", "curl"),
     ("chromium", "/usr/bin/chromium", "chromium"),
+    ("iproute2", "/usr/sbin/ip", "iproute2"),
+    ("nft", "/usr/sbin/nft", "nftables"),
 ];
 
 /// Makes the packages be there if this is root; else says what is missing. Returns the names of what is left out: what

@@ -51,7 +51,7 @@ pub enum Reply {
 pub fn frame(input: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
     let Some((head, rest)) = input.split_first_chunk::<2>() else { return Ok(None) };
     let length = usize::from(u16::from_be_bytes(*head));
-    if length > LONGEST || length < 5 {
+    if !(5..=LONGEST).contains(&length) {
         return Err(Malformed::Length);
     }
     Ok(rest.get(..length).map(|body| (body, length + 2)))

@@ -1,6 +1,8 @@
 //! Hosts of the test's own: network namespaces, joined by pairs of virtual cables. What must never happen here: a namespace
 //! that outlives its test, traffic that leaves them.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::os::fd::AsFd;

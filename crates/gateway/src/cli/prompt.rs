@@ -45,7 +45,7 @@ fn line(stdin: &Stdin) -> Result<Zeroizing<String>, CliError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
     // Byte by byte, past the standard library's buffer: it would keep a copy, and take what follows the line.
     let mut byte = Zeroizing::new([0_u8; 1]);
-    while bytes.len() < LONGEST + 2 && read(stdin, &mut *byte).map_err(|errno| CliError::failed(errno))? == 1 {
+    while bytes.len() < LONGEST + 2 && read(stdin, &mut *byte).map_err(CliError::failed)? == 1 {
         match *byte {
             [b'\n'] => break,
             [CANCEL] => return Err(CliError::Failed("given up; nothing was changed".to_owned())),

@@ -1,3 +1,4 @@
 //! The kernel forwarder, in network namespaces.
 
+#[cfg(test)]
 mod ruleset;
