@@ -482,15 +482,25 @@ pub fn command(config: &Path, arguments: &[&str], input: &str) -> Said {
 #[must_use]
 #[track_caller]
 pub fn program() -> PathBuf {
+    built("kmsgate", "kmsgate")
+}
+
+/// Another program of ours, and the package that it is in.
+///
+/// # Panics
+/// If it is not there or older than a source of it.
+#[must_use]
+#[track_caller]
+pub fn built(name: &str, package: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let directory = test.parent().and_then(Path::parent).unwrap();
-    let program = directory.join("kmsgate");
-    let how = "build it first: cargo build --package kmsgate; or test the workspace";
+    let program = directory.join(name);
+    let how = format!("build it first: cargo build --package {package}; or test the workspace");
     let Ok(built) = program.metadata().and_then(|metadata| metadata.modified()) else {
         panic!("{} is not there; {how}", program.display());
     };
     // What cargo says that it was built from: `PROGRAM: SOURCE SOURCE ...`.
-    let sources = std::fs::read_to_string(directory.join("kmsgate.d")).unwrap_or_default();
+    let sources = std::fs::read_to_string(directory.join(format!("{name}.d"))).unwrap_or_default();
     for source in sources.split_whitespace().skip(1) {
         let changed = std::fs::metadata(source).and_then(|metadata| metadata.modified());
         assert!(changed.is_ok_and(|changed| changed <= built), "{} is older than {source}; {how}", program.display());

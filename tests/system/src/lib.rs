@@ -6,6 +6,7 @@
 //! * [`dovecot`]: the mail server.
 //! * [`gateway`]: the program itself, from its configuration to its death.
 //! * [`provider`]: what stands behind it, well or ill.
+//! * [`kernel`]: a site of four hosts whose gateway forwards in the kernel.
 //! * [`namespace`]: hosts of the test's own, each with its network.
 //! * [`http`], [`net`]: a person's programs, from any address of 127.0.0.0/8.
 //! * [`ledger`]: what the record says, read past the program.
@@ -17,6 +18,7 @@ pub mod certificates;
 pub mod dovecot;
 pub mod gateway;
 pub mod http;
+pub mod kernel;
 pub mod ledger;
 pub mod log;
 pub mod mail;
@@ -89,4 +91,14 @@ pub fn available(name: &str, program: &str, package: &str) -> Result<bool, Strin
     Err(format!(
         "this test needs {program}: install the Debian package {package}, or leave it out with KMSGATE_TEST_WITHOUT={name}"
     ))
+}
+
+/// Ends the test if what tests in network namespaces need is left out.
+#[macro_export]
+macro_rules! kernel_needs {
+    () => {
+        $crate::need_root!();
+        $crate::need!("iproute2", "/usr/sbin/ip", "iproute2");
+        $crate::need!("nft", "/usr/sbin/nft", "nftables");
+    };
 }

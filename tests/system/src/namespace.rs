@@ -28,6 +28,10 @@ impl Host {
         let host = Self { name: format!("kmsgate-{what}-{}-{number}", std::process::id()) };
         run("ip", &["netns", "add", &host.name]);
         host.ip("link set lo up");
+        // Without duplicate address detection an address can be used at once, a link-local one too (ip-sysctl).
+        for whose in ["all", "default"] {
+            host.set(&format!("net.ipv6.conf.{whose}.accept_dad"), "0");
+        }
         host
     }
 
@@ -109,10 +113,8 @@ impl Drop for Host {
 pub fn cable(one: (&Host, &str, &[&str]), other: (&Host, &str, &[&str])) {
     one.0.ip(&format!("link add {} type veth peer name {} netns {}", one.1, other.1, other.0.name));
     for (host, interface, addresses) in [one, other] {
-        // Without duplicate address detection an IPv6 address can be used at once (ip-address(8), nodad).
         for address in addresses {
-            let nodad = if address.contains(':') { " nodad" } else { "" };
-            host.ip(&format!("address add {address} dev {interface}{nodad}"));
+            host.ip(&format!("address add {address} dev {interface}"));
         }
         host.ip(&format!("link set {interface} up"));
     }

@@ -33,6 +33,7 @@ pub enum Manner {
 pub struct Provider {
     /// Where.
     pub address: SocketAddr,
+    listener: Arc<TcpListener>,
     seen: Arc<Seen>,
 }
 
@@ -61,12 +62,22 @@ impl Provider {
         Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), manner)
     }
 
+    /// Starts one on this address of the host whose thread this is. It ends with the test's process.
+    ///
+    /// # Panics
+    /// If it cannot.
+    #[must_use]
+    pub fn start_at(address: SocketAddr, manner: Manner) -> Self {
+        Self::on(TcpListener::bind(address).unwrap(), manner)
+    }
+
     fn on(listener: TcpListener, manner: Manner) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Seen>::default();
-        let of_thread = Arc::clone(&seen);
+        let listener = Arc::new(listener);
+        let (accepts, of_thread) = (Arc::clone(&listener), Arc::clone(&seen));
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
+            for stream in accepts.incoming() {
                 let seen = Arc::clone(&of_thread);
                 if seen.stop.load(Ordering::SeqCst) {
                     return;
@@ -79,7 +90,7 @@ impl Provider {
                 });
             }
         });
-        Self { address, seen }
+        Self { address, listener, seen }
     }
 
     /// Connections that reached it.
@@ -107,8 +118,8 @@ impl Provider {
 impl Drop for Provider {
     fn drop(&mut self) {
         self.seen.stop.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts; it is gone already if this fails.
-        drop(TcpStream::connect(self.address));
+        // Wakes the thread that accepts: accept(2) of a socket that was shut down fails with EINVAL on Linux.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Read).unwrap();
     }
 }
 

@@ -1,4 +1,6 @@
 //! The kernel forwarder, in network namespaces.
 
 #[cfg(test)]
+mod p1_one_connection_only;
+#[cfg(test)]
 mod ruleset;

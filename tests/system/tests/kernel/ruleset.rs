@@ -5,8 +5,8 @@ use kmsgate_enforcer::load::{self, Found};
 use kmsgate_enforcer::netlink::Socket;
 use kmsgate_enforcer::ruleset::{self, all_up};
 use kmsgate_orders::table::Table;
+use kmsgate_system_tests::kernel_needs;
 use kmsgate_system_tests::namespace::Host;
-use kmsgate_system_tests::{need, need_root};
 use std::io::Write;
 
 const TABLE: &str = "kmsgate-table 1
@@ -46,9 +46,7 @@ fn read_back(host: &Host) -> Vec<String> {
 
 #[test]
 fn what_is_printed_is_what_is_loaded() {
-    need_root!();
-    need!("iproute2", "/usr/sbin/ip", "iproute2");
-    need!("nft", "/usr/sbin/nft", "nftables");
+    kernel_needs!();
     let table = Table::parse(TABLE).expect("a table");
     let rules = ruleset::of(&table, &all_up(&table)).expect("marks fit");
     let (ours, theirs) = (Host::new("ours"), Host::new("theirs"));
