@@ -8,7 +8,7 @@ use crate::marks::Marks;
 use crate::netlink::{Failed, Messages, Socket};
 use crate::rule::Family;
 use crate::ruleset::{self, Names, Up};
-use kmsgate_orders::order::{Answer, Ends, News, Opening, Order, Place, Refused};
+use kmsgate_orders::order::{Answer, Carrier, Ends, GrantName, News, Opening, Order, Place, Refused};
 use kmsgate_orders::table::Table;
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -85,6 +85,7 @@ impl Enforcer {
             Order::State { place } => self.state(&place),
             Order::GiveBack { grant, place, count } => self.give_back(&grant, &place, count),
             Order::Connection(ends) => self.connection(&ends),
+            Order::Cut(ends) => self.cut(&ends),
             Order::Provider { service, provider, up } => self.provider(service, provider, up),
             Order::List => self.list(news),
             Order::Connections => self.look_again(news).map(|()| Answer::Done).map_err(Into::into),
@@ -145,7 +146,7 @@ impl Enforcer {
             Some((entry, up)) => {
                 let mut carriers = entry.providers.iter().zip(up);
                 let none = !carriers.any(|(provider, up)| *up && Family::of(&provider.address.ip()) == family);
-                none.then_some(Refused::NoProvider)
+                (none && opening.carrier == Carrier::Kernel).then_some(Refused::NoProvider)
             }
         };
         let refused = refused.or_else(|| self.end_is_wrong(opening, now));
@@ -234,6 +235,12 @@ impl Enforcer {
         Ok(entry.map_or(Answer::Absent, |entry| Answer::Connection(entry.carried)))
     }
 
+    fn cut(&mut self, ends: &Ends) -> Result<Answer, Refused> {
+        let Some(entry) = conntrack::read(&mut self.socket, &self.marks, ends)? else { return Ok(Answer::Absent) };
+        conntrack::end(&mut self.socket, &self.marks, ends)?;
+        Ok(Answer::Connection(entry.carried))
+    }
+
     fn provider(&mut self, service: u8, provider: u8, up: bool) -> Result<Answer, Refused> {
         let entry = self.table.services.get(usize::from(service)).ok_or(Refused::NotListed)?;
         let address = entry.providers.get(usize::from(provider)).ok_or(Refused::NotListed)?.address;
@@ -306,6 +313,9 @@ impl Enforcer {
         let Entry { ends, mut carried, closed, gone } = entry;
         let before = self.seen.get(&ends).copied();
         if before.is_none() {
+            carried.grant = self.grant_of(&ends, carried.mark)?;
+        }
+        if before.is_none() {
             news(News::Claimed(ends, carried));
         }
         if carried.answered && !before.is_some_and(|seen| seen.answered) {
@@ -327,6 +337,16 @@ impl Enforcer {
             self.seen.insert(ends, Seen { answered: carried.answered, ended });
         }
         Ok(())
+    }
+
+    /// Whose a connection is: its mark is the mark of the grant that has its place, if that grant is still open.
+    fn grant_of(&mut self, ends: &Ends, mark: u32) -> Result<Option<GrantName>, Failed> {
+        let service = self.table.services.iter().position(|service| service.port == ends.gateway.port());
+        let Some(service) = service.and_then(|service| u8::try_from(service).ok()) else { return Ok(None) };
+        let Some(at) = At::new(&self.table, &Place { service, address: ends.client.ip() }) else { return Ok(None) };
+        let budget = elements::budget(&mut self.socket, &at)?;
+        let same = |budget: &elements::Budget| self.marks.grant_of(budget.mark) == self.marks.grant_of(mark);
+        Ok(budget.filter(same).map(|budget| budget.grant))
     }
 
     /// Whether another program removed our table; it is loaded again then.

@@ -25,6 +25,12 @@ const COUNT_REPLY: u16 = 10;
 const TIMES: u16 = 20;
 const MARK_MASK: u16 = 21;
 
+/// What conntrack remembers of a direction: it was the first to send a FIN (IP_CT_TCP_FLAG_CLOSE_INIT,
+/// linux/netfilter/nf_conntrack_tcp.h).
+const CLOSED_FIRST: u8 = 4;
+/// The most that the headers of a packet can have: IP without and TCP with all its options.
+const HEADERS: [u64; 2] = [20 + 60, 40 + 60];
+
 /// Both FINs were acknowledged; a reset was seen (linux/netfilter/nf_conntrack_tcp.h).
 const TIME_WAIT: u8 = 7;
 const CLOSE: u8 = 8;
@@ -55,16 +61,25 @@ pub fn entry(message: &Received<'_>, marks: &Marks) -> Option<Entry> {
     marks.grant_of(mark)?;
     let (client, gateway) = tuple(attributes.nest(ORIGINAL)?)?;
     let (provider, _) = tuple(attributes.nest(REPLY)?)?;
-    let state = attributes.nest(PROTOCOL).and_then(|info| info.nest(1)).and_then(|tcp| tcp.array::<1>(1));
-    let closed = state.is_some_and(|[state]| state == TIME_WAIT || state == CLOSE);
-    let bytes = |kind| attributes.nest(kind).and_then(|counters| counters.u64(2)).unwrap_or(0);
+    let tcp = attributes.nest(PROTOCOL).and_then(|info| info.nest(1));
+    let [state] = tcp.and_then(|tcp| tcp.array::<1>(1)).unwrap_or_default();
+    let [reply, _] = tcp.and_then(|tcp| tcp.array::<2>(5)).unwrap_or_default();
+    let closed = state == TIME_WAIT || state == CLOSE;
+    let count = |kind, what| attributes.nest(kind).and_then(|counters| counters.u64(what)).unwrap_or(0);
+    let bytes_in = count(COUNT_ORIGINAL, 2);
+    let [v4, v6] = HEADERS;
+    let headers = if client.is_ipv4() { v4 } else { v6 };
     let carried = Carried {
+        grant: None,
         mark,
         provider,
         alive: !closed && !gone && !marks.is_over(mark),
         answered: marks.is_answered(mark),
-        bytes_in: bytes(COUNT_ORIGINAL),
-        bytes_out: bytes(COUNT_REPLY),
+        asked: bytes_in > count(COUNT_ORIGINAL, 1).saturating_mul(headers),
+        // Our rule marks what a provider's reset ended; the end of a window is marked before TCP has ended.
+        by_provider: reply & CLOSED_FIRST != 0 || state == CLOSE && marks.is_over(mark),
+        bytes_in,
+        bytes_out: count(COUNT_REPLY, 2),
         lasted: lasted(attributes).unwrap_or(0),
     };
     Some(Entry { ends: Ends { client, gateway }, carried, closed, gone })
@@ -108,11 +123,27 @@ pub fn each(socket: &mut Socket, marks: &Marks, mark: Masked, mut each: impl FnM
 /// # Errors
 /// If the kernel refuses; an entry that is gone is no error.
 pub fn shorten(socket: &mut Socket, ends: &Ends, seconds: u32) -> Result<(), Failed> {
+    change(socket, ends, |out| {
+        out.u32(TIMEOUT, seconds);
+    })
+}
+
+/// Marks a connection as over: the first packet of either side becomes a reset for the other, the next is answered with one.
+///
+/// # Errors
+/// If the kernel refuses; an entry that is gone is no error.
+pub fn end(socket: &mut Socket, marks: &Marks, ends: &Ends) -> Result<(), Failed> {
+    change(socket, ends, |out| {
+        out.u32(MARK, marks.end()).u32(MARK_MASK, marks.end());
+    })
+}
+
+fn change(socket: &mut Socket, ends: &Ends, what: impl FnOnce(&mut Attributes<'_>)) -> Result<(), Failed> {
     let mut request = socket.messages();
     let family = Family::of(&ends.client.ip());
     request.message(CONNTRACK, NEW, REQUEST | ACK, family.number(), |out| {
         original(out, ends);
-        out.u32(TIMEOUT, seconds);
+        what(out);
     });
     absent_is_done(socket.ask(&request, |_| ()))
 }

@@ -10,7 +10,7 @@ use crate::marks::Marks;
 use crate::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Failed, Messages, NFTABLES, REQUEST, Socket};
 use crate::rule::{Family, TABLE};
 use crate::ruleset::{Names, live};
-use kmsgate_orders::order::{GrantName, Opening, Place, Standing};
+use kmsgate_orders::order::{Carrier, GrantName, Opening, Place, Standing};
 use kmsgate_orders::table::Table;
 use rustix::io::Errno;
 
@@ -59,6 +59,10 @@ impl<'a> At<'a> {
 pub struct Budget {
     /// Whose.
     pub grant: GrantName,
+    /// Who carries it.
+    pub carrier: Carrier,
+    /// The mark of its connections; 0 if the relay carries them.
+    pub mark: u32,
     /// Milliseconds left.
     pub remaining: u64,
     /// Connections that the limit allowed from the start, and how many were claimed before that.
@@ -78,7 +82,13 @@ impl Budget {
     /// As it is answered.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { grant: self.grant, remaining: self.remaining, claimed: self.claimed, left: self.left() }
+        Standing {
+            grant: self.grant,
+            carrier: self.carrier,
+            remaining: self.remaining,
+            claimed: self.claimed,
+            left: self.left(),
+        }
     }
 }
 
@@ -88,12 +98,21 @@ impl Budget {
 /// If the kernel cannot be asked.
 pub fn budget(socket: &mut Socket, at: &At<'_>) -> Result<Option<Budget>, Failed> {
     let mut found = None;
-    get(socket, &at.names.budget(), &at.key, |element| {
-        let (grant, allowed, before) = whose(element.find(USER_DATA).unwrap_or_default())?;
-        let claimed = u16::try_from(counted(element.nest(EXPRESSIONS)?)?).unwrap_or(u16::MAX);
-        found = Some(Budget { grant, remaining: element.u64(EXPIRATION)?, allowed, before, claimed });
-        Some(())
-    })?;
+    for (set, carrier) in [(at.names.budget(), Carrier::Kernel), (at.names.relayed(), Carrier::Relay)] {
+        get(socket, &set, &at.key, |element| {
+            let Kept { grant, allowed, before, mark } = Kept::read(element.find(USER_DATA).unwrap_or_default())?;
+            let claimed = match carrier {
+                Carrier::Kernel => u16::try_from(counted(element.nest(EXPRESSIONS)?)?).unwrap_or(u16::MAX),
+                Carrier::Relay => 0,
+            };
+            found =
+                Some(Budget { grant, carrier, mark, remaining: element.u64(EXPIRATION)?, allowed, before, claimed });
+            Some(())
+        })?;
+        if found.is_some() {
+            break;
+        }
+    }
     Ok(found)
 }
 
@@ -138,6 +157,12 @@ fn get(
 
 /// Puts the elements of a grant into a batch; they end `milliseconds` from when it is carried out. Fails if any is there.
 pub fn add(batch: &mut Messages, at: &At<'_>, opening: &Opening, mark: u32, milliseconds: u64) {
+    if opening.carrier == Carrier::Relay {
+        let kept = Kept { grant: opening.grant, allowed: 0, before: 0, mark: 0 };
+        return add_to(batch, &at.names.relayed(), &at.key, milliseconds, |element| {
+            element.bytes(USER_DATA, &kept.write());
+        });
+    }
     let left = opening.connections.saturating_sub(opening.claimed);
     add_to(batch, &at.names.generation(), &at.key, milliseconds, |element| {
         element.nest(DATA, |data| {
@@ -145,14 +170,16 @@ pub fn add(batch: &mut Messages, at: &At<'_>, opening: &Opening, mark: u32, mill
         });
     });
     add_to(batch, &at.live(), &at.live_key(mark), milliseconds, |_| ());
-    add_budget(batch, at, &opening.grant, left, opening.claimed, milliseconds);
+    let kept = Kept { grant: opening.grant, allowed: left, before: opening.claimed, mark };
+    add_budget(batch, at, &kept, milliseconds);
 }
 
 /// Puts what admits connections: the budget, and if any are left the address.
-fn add_budget(batch: &mut Messages, at: &At<'_>, grant: &GrantName, left: u16, claimed: u16, milliseconds: u64) {
+fn add_budget(batch: &mut Messages, at: &At<'_>, kept: &Kept, milliseconds: u64) {
+    let left = kept.allowed;
     add_to(batch, &at.names.budget(), &at.key, milliseconds, |element| {
-        element.bytes(USER_DATA, &user_data(grant, left, claimed));
-        element.nest(EXPRESSIONS, |list| encode::budget(list, left.max(1).into(), claimed.into()));
+        element.bytes(USER_DATA, &kept.write());
+        element.nest(EXPRESSIONS, |list| encode::budget(list, left.max(1).into(), kept.before.into()));
     });
     if left > 1 {
         add_to(batch, &at.names.not_last(), &at.key, milliseconds, |element| {
@@ -177,7 +204,8 @@ pub fn give_back(socket: &mut Socket, at: &At<'_>, budget: &Budget, count: u16) 
             (at.names.open(), at.key.clone()),
         ],
         |batch| {
-            add_budget(batch, at, &budget.grant, count, budget.claimed, budget.remaining);
+            let kept = Kept { grant: budget.grant, allowed: count, before: budget.claimed, mark: budget.mark };
+            add_budget(batch, at, &kept, budget.remaining);
         },
     )
 }
@@ -192,6 +220,7 @@ pub fn remove(socket: &mut Socket, at: &At<'_>, then: impl Fn(&mut Messages)) ->
         (at.names.budget(), at.key.clone()),
         (at.names.not_last(), at.key.clone()),
         (at.names.generation(), at.key.clone()),
+        (at.names.relayed(), at.key.clone()),
     ];
     if let Some(mark) = mark(socket, at)? {
         all.push((at.live(), at.live_key(mark)));
@@ -250,9 +279,9 @@ pub fn each(socket: &mut Socket, set: &str, mut each: impl FnMut(&[u8], GrantNam
         for (_, element) in list {
             let element = crate::netlink::Read(element);
             let key = element.nest(KEY).and_then(|key| key.find(1));
-            let grant = element.find(USER_DATA).and_then(whose);
-            if let (Some(key), Some((grant, _, _))) = (key, grant) {
-                each(key, grant);
+            let kept = element.find(USER_DATA).and_then(Kept::read);
+            if let (Some(key), Some(kept)) = (key, kept) {
+                each(key, kept.grant);
             }
         }
     })
@@ -282,27 +311,41 @@ fn element(list: &mut Attributes<'_>, key: &[u8], rest: impl FnOnce(&mut Attribu
     });
 }
 
-/// The grant's name as nft's comment, so that an administrator sees whose an element is, and our two numbers.
-fn user_data(grant: &GrantName, allowed: u16, before: u16) -> Vec<u8> {
-    let text = text_of(grant);
-    let mut data = vec![COMMENT, 27];
-    data.extend_from_slice(&text);
-    data.extend_from_slice(&[0, COUNTS, 20]);
-    data.extend_from_slice(grant);
-    data.extend_from_slice(&allowed.to_be_bytes());
-    data.extend_from_slice(&before.to_be_bytes());
-    data
+/// What an element keeps of its grant, in the form of nft's user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kept {
+    grant: GrantName,
+    /// Connections that the limit allows.
+    allowed: u16,
+    /// Connections that were claimed before this element was added.
+    before: u16,
+    mark: u32,
 }
 
-fn whose(mut data: &[u8]) -> Option<(GrantName, u16, u16)> {
-    loop {
-        let ([kind, length], rest) = data.split_first_chunk::<2>()?;
-        let value = rest.get(..usize::from(*length))?;
-        data = rest.get(usize::from(*length)..)?;
-        if *kind == COUNTS {
-            let (grant, counts) = value.split_first_chunk::<16>()?;
-            let [a, b, c, d] = *counts.first_chunk::<4>()?;
-            return Some((*grant, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])));
+impl Kept {
+    /// The grant's name as nft's comment, so that an administrator sees whose an element is, and our numbers.
+    fn write(&self) -> Vec<u8> {
+        let mut data = vec![COMMENT, 27];
+        data.extend_from_slice(&text_of(&self.grant));
+        data.extend_from_slice(&[0, COUNTS, 24]);
+        data.extend_from_slice(&self.grant);
+        data.extend_from_slice(&self.allowed.to_be_bytes());
+        data.extend_from_slice(&self.before.to_be_bytes());
+        data.extend_from_slice(&self.mark.to_be_bytes());
+        data
+    }
+
+    fn read(mut data: &[u8]) -> Option<Self> {
+        loop {
+            let ([kind, length], rest) = data.split_first_chunk::<2>()?;
+            let value = rest.get(..usize::from(*length))?;
+            data = rest.get(usize::from(*length)..)?;
+            if *kind == COUNTS {
+                let (grant, counts) = value.split_first_chunk::<16>()?;
+                let [a, b, c, d, mark @ ..] = *counts.first_chunk::<8>()?;
+                let (allowed, before) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                return Some(Self { grant: *grant, allowed, before, mark: u32::from_be_bytes(mark) });
+            }
         }
     }
 }
@@ -364,10 +407,11 @@ mod tests {
     fn the_comment_is_the_grants_name() {
         let grant = 0x0192_4b4a_0f1e_9d3c_5a6b_7c8d_9eaf_b0c1_u128.to_be_bytes();
         assert_eq!(&text_of(&grant), b"01J95MM3RYKMY5MTVWHPFAZC61");
-        let data = user_data(&grant, 3, 1);
-        assert_eq!(whose(&data), Some((grant, 3, 1)));
+        let kept = Kept { grant, allowed: 3, before: 1, mark: 0x6b80_0007 };
+        let data = kept.write();
+        assert_eq!(Kept::read(&data), Some(kept));
         for cut in 0..data.len() {
-            assert_eq!(whose(&data[..cut]), None, "{cut}");
+            assert_eq!(Kept::read(&data[..cut]), None, "{cut}");
         }
     }
 

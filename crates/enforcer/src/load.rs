@@ -140,12 +140,9 @@ fn present(socket: &mut Socket) -> Result<Option<Vec<u8>>, Failed> {
     }
 }
 
-/// Names a ruleset: FNV-1a of all that it says, in the form of nft's comments so that nft shows it.
+/// Names a ruleset by all that it says, in the form of nft's comments so that nft shows it.
 fn fingerprint(ruleset: &Ruleset) -> Vec<u8> {
-    let said = format!("{ruleset:?}");
-    let hash = said
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = kmsgate_orders::table::fingerprint(&format!("{ruleset:?}"));
     let text = format!("kmsgate {hash:016x}\0");
     let mut comment = vec![0, u8::try_from(text.len()).unwrap_or(u8::MAX)];
     comment.extend_from_slice(text.as_bytes());

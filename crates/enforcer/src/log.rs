@@ -26,10 +26,11 @@ impl Line {
         };
         let what = match order {
             Order::Open(opening) | Order::Adopt(opening) => format!(
-                "{} grant={} {} connections={} claimed={} deadline={}ns",
+                "{} grant={} {} carrier={:?} connections={} claimed={} deadline={}ns",
                 if matches!(order, Order::Open(_)) { "open" } else { "adopt" },
                 Name(&opening.grant),
                 place(&opening.place),
+                opening.carrier,
                 opening.connections,
                 opening.claimed,
                 opening.deadline
@@ -38,6 +39,7 @@ impl Line {
             Order::GiveBack { grant, place: at, count } => {
                 format!("give_back grant={} {} count={count}", Name(grant), place(at))
             }
+            Order::Cut(ends) => format!("cut client={} gateway={}", ends.client, ends.gateway),
             Order::Provider { service, provider, up } => {
                 format!("provider service={service} provider={provider} up={up}")
             }

@@ -1,17 +1,19 @@
 //! `kmsgate-enforcer`: see the library. Exit codes: 0 told to leave, 1 failed, 2 usage, 78 bad table.
 
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
+use kmsgate_enforcer::serve::Sessions;
 use kmsgate_enforcer::{sandbox, serve};
 use kmsgate_orders::table::Table;
 use rustix::fs::Mode;
 use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 Usage: kmsgate-enforcer --table FILE --socket PATH --user UID [--until-stdin-ends]
+       kmsgate-enforcer --table FILE --session-on-stdin
 
 Opens and closes the kernel's packet filter for kmsgate serve, and does nothing else.
 See kmsgate-enforcer(8).";
@@ -42,16 +44,13 @@ fn run(arguments: &Arguments) -> Result<(), (u8, String)> {
     let text = std::fs::read_to_string(&arguments.table)
         .map_err(|error| (78, format!("cannot read {}: {error}", arguments.table)))?;
     let table = Table::parse(&text).map_err(|error| (78, format!("{}: {error}", arguments.table)))?;
-    let listener =
-        listen(&arguments.socket).map_err(|error| (1, format!("cannot listen on {}: {error}", arguments.socket)))?;
+    let (sessions, whence) = arguments.orders.open().map_err(|why| (1, why))?;
     // What must come before rights are given up: after this no file is opened and no socket made.
     let (enforcer, found) =
         Enforcer::start(table.clone(), since_boot()).map_err(|error| failed("cannot load the ruleset")(&error))?;
     sandbox::shut().map_err(|error| failed("cannot shut itself in")(&error))?;
-    eprintln!("kmsgate-enforcer: serving socket={} ruleset={found:?}", arguments.socket);
-    let stdin = std::io::stdin();
-    let leave = arguments.until_stdin_ends.then(|| stdin.as_fd());
-    serve::run(enforcer, &table, arguments.user, &listener, leave).map_err(|error| failed("netlink")(&error))
+    eprintln!("kmsgate-enforcer: serving socket={whence} ruleset={found:?}");
+    serve::run(enforcer, &table, sessions).map_err(|error| failed("netlink")(&error))
 }
 
 /// A socket of our own, in place of one that a former run left. Whoever may write to it may ask; whose orders are carried
@@ -72,9 +71,31 @@ fn listen(path: &str) -> std::io::Result<UnixListener> {
 
 struct Arguments {
     table: String,
-    socket: String,
-    user: u32,
-    until_stdin_ends: bool,
+    orders: Orders,
+}
+
+/// Where orders come from.
+enum Orders {
+    Socket { path: String, user: u32, until_stdin_ends: bool },
+    Stdin,
+}
+
+impl Orders {
+    /// The sessions, and what to call their socket in the log.
+    fn open(&self) -> Result<(Sessions, &str), String> {
+        match self {
+            Self::Socket { path, user, until_stdin_ends } => {
+                let listener = listen(path).map_err(|error| format!("cannot listen on {path}: {error}"))?;
+                Ok((Sessions::Socket { listener, user: *user, until_stdin_ends: *until_stdin_ends }, path))
+            }
+            Self::Stdin => {
+                let stream = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+                let stream = stream.and_then(|stream| stream.set_nonblocking(true).map(|()| stream));
+                let not_one = |error| format!("the standard input is no session: {error}");
+                stream.map(|stream| (Sessions::Starter(stream), "stdin")).map_err(not_one)
+            }
+        }
+    }
 }
 
 enum Wrong {
@@ -84,7 +105,8 @@ enum Wrong {
 
 impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, Wrong> {
-        let (mut table, mut socket, mut user, mut until_stdin_ends) = (None, None, None, false);
+        let (mut table, mut socket, mut user) = (None, None, None);
+        let (mut until_stdin_ends, mut session_on_stdin) = (false, false);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Wrong::Argument(format!("{word} needs a value")));
             match word.as_str() {
@@ -95,17 +117,22 @@ impl Arguments {
                     user =
                         Some(text.parse().map_err(|_| Wrong::Argument(format!("--user: {text} is no user's number")))?);
                 }
+                "--session-on-stdin" => session_on_stdin = true,
                 "--until-stdin-ends" => until_stdin_ends = true,
                 "--help" | "-h" => return Err(Wrong::Help),
                 _ => return Err(Wrong::Argument(format!("unknown argument {word}"))),
             }
         }
         let needed = |name: &str| Wrong::Argument(format!("{name} is needed"));
-        Ok(Self {
-            table: table.ok_or_else(|| needed("--table"))?,
-            socket: socket.ok_or_else(|| needed("--socket"))?,
-            user: user.ok_or_else(|| needed("--user"))?,
-            until_stdin_ends,
-        })
+        let table = table.ok_or_else(|| needed("--table"))?;
+        if session_on_stdin {
+            if socket.is_some() || user.is_some() || until_stdin_ends {
+                return Err(Wrong::Argument("--session-on-stdin goes with --table alone".to_owned()));
+            }
+            return Ok(Self { table, orders: Orders::Stdin });
+        }
+        let path = socket.ok_or_else(|| needed("--socket"))?;
+        let user = user.ok_or_else(|| needed("--user"))?;
+        Ok(Self { table, orders: Orders::Socket { path, user, until_stdin_ends } })
     }
 }

@@ -67,6 +67,12 @@ impl Names<'_> {
         self.of("more")
     }
 
+    /// Addresses whose connections a program on the gateway carries.
+    #[must_use]
+    pub fn relayed(&self) -> String {
+        self.of("relay")
+    }
+
     fn of(&self, what: &str) -> String {
         format!("{}_{what}{}", self.0, self.1.digit())
     }
@@ -149,9 +155,12 @@ impl Plan<'_> {
         let (marks, names) = (&self.marks, Names(&service.name, family));
         let source = vec![Key::Source(family)];
         let running = In(vec![Key::Source(family), Key::Mark(marks.naming())], live(family));
-        // A SYN never belongs to a running connection: conntrack would let it open a claimed entry again (K01, K08).
-        let mut rules =
-            vec![vec![Tcp, Flags { of: FIN | SYN | RST | ACK, set: SYN }, Goto(chain(service, "syn", family))]];
+        let mut rules = vec![
+            // For the gateway's own relay. A connection that began under a grant of the kernel's stays that grant's.
+            vec![Mark(marks.none()), Is(family), In(source.clone(), names.relayed()), Accept],
+            // A SYN never belongs to a running connection: conntrack would let it open a claimed entry again (K01, K08).
+            vec![Tcp, Flags { of: FIN | SYN | RST | ACK, set: SYN }, Goto(chain(service, "syn", family))],
+        ];
         if service.max_bytes_in > 0 {
             rules.push(vec![
                 Mark(marks.running()),
@@ -402,6 +411,7 @@ impl Plan<'_> {
                 set(names.generation(), SetKind::Generation, grants);
                 set(names.budget(), SetKind::Budget, grants);
                 set(names.not_last(), SetKind::Budget, grants);
+                set(names.relayed(), SetKind::Window, grants);
                 set(format!("{}_half{}", service.name, family.digit()), SetKind::Half, grants);
                 let bypass = service.bypass.iter().filter(|network| Family::of(&network.first) == family);
                 let bypass = SetKind::Networks(bypass.copied().collect());

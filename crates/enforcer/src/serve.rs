@@ -4,14 +4,14 @@
 use crate::carry_out::{Enforcer, since_boot};
 use crate::log::Line;
 use crate::netlink::Failed;
-use kmsgate_orders::order::{Answer, News, Opening, Order, VERSION};
+use kmsgate_orders::order::{Answer, News, Opening, Order, Refused, VERSION};
 use kmsgate_orders::table::Table;
 use kmsgate_orders::wire::{Malformed, Reply, frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Sessions at once: serve has one for orders and one for news, the command line a third.
@@ -29,30 +29,52 @@ struct Session {
     output: Vec<u8>,
     greeted: bool,
     watches: bool,
+    /// Its orders are not carried out; it is over when it has read why.
+    deaf: bool,
     over: bool,
+    /// Whoever started us holds its other end: when it is over, so are we.
+    ours: bool,
 }
 
-/// Serves until `leave` can be read or ends: whoever started us holds its other end.
+/// Who gives orders.
+#[derive(Debug)]
+pub enum Sessions {
+    /// Whoever connects, if it is this user or root; served until the standard input ends, if that is said.
+    Socket {
+        /// Where they connect.
+        listener: UnixListener,
+        /// Who may.
+        user: u32,
+        /// Whether to leave with the standard input.
+        until_stdin_ends: bool,
+    },
+    /// Whoever started us and nobody else, until they are gone.
+    Starter(UnixStream),
+}
+
+/// Serves until it is told to leave.
 ///
 /// # Errors
 /// If the kernel takes the netlink sockets away.
-pub fn run(
-    mut enforcer: Enforcer,
-    table: &Table,
-    allowed: u32,
-    listener: &UnixListener,
-    leave: Option<BorrowedFd<'_>>,
-) -> Result<(), Failed> {
+pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), Failed> {
     let failed = |errno| Failed { errno, sequence: 0 };
-    let mut sessions: Vec<Session> = vec![];
+    let stdin = std::io::stdin();
+    let (listener, leave, mut sessions) = match from {
+        Sessions::Socket { listener, user, until_stdin_ends } => {
+            (Some((listener, user)), until_stdin_ends.then(|| stdin.as_fd()), vec![])
+        }
+        Sessions::Starter(stream) => (None, None, vec![Session { ours: true, ..Session::of(stream) }]),
+    };
     let mut log = Line::default();
     let mut looked = since_boot();
     loop {
-        let leaving = wait(&enforcer, listener, leave, &sessions).map_err(failed)?;
-        if leaving {
+        let leaving = wait(&enforcer, listener.as_ref().map(|(listener, _)| listener), leave, &sessions);
+        if leaving.map_err(failed)? {
             return Ok(());
         }
-        accept(listener, allowed, &mut sessions, &mut log);
+        if let Some((listener, user)) = &listener {
+            accept(listener, *user, &mut sessions, &mut log);
+        }
         let mut news = vec![];
         enforcer.hear(&mut |told| news.push(told))?;
         if since_boot().saturating_sub(looked) >= LOOK.into() {
@@ -66,22 +88,26 @@ pub fn run(
             news.iter().for_each(|told| Reply::News(*told).write(&mut session.output));
         }
         sessions.iter_mut().for_each(Session::write);
+        let told_to_leave = sessions.iter().any(|session| session.over && session.ours);
         sessions.retain(|session| !session.over);
         log.flush();
+        if told_to_leave {
+            return Ok(());
+        }
     }
 }
 
 /// Waits for anything to do; true if it is to leave.
 fn wait(
     enforcer: &Enforcer,
-    listener: &UnixListener,
+    listener: Option<&UnixListener>,
     leave: Option<BorrowedFd<'_>>,
     sessions: &[Session],
 ) -> Result<bool, Errno> {
-    let mut fds = vec![PollFd::new(enforcer.events(), PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
-    if let Some(leave) = leave {
-        fds.push(PollFd::from_borrowed_fd(leave, PollFlags::IN));
-    }
+    // The one that tells to leave is the first, if there is one.
+    let mut fds: Vec<_> = leave.map(|leave| PollFd::from_borrowed_fd(leave, PollFlags::IN)).into_iter().collect();
+    fds.push(PollFd::new(enforcer.events(), PollFlags::IN));
+    fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
     for session in sessions {
         let writes = if session.output.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         fds.push(PollFd::new(&session.stream, PollFlags::IN | writes));
@@ -91,7 +117,7 @@ fn wait(
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno),
     }
-    Ok(leave.is_some() && fds.get(2).is_some_and(|fd| !fd.revents().is_empty()))
+    Ok(leave.is_some() && fds.first().is_some_and(|fd| !fd.revents().is_empty()))
 }
 
 fn accept(listener: &UnixListener, allowed: u32, sessions: &mut Vec<Session>, log: &mut Line) {
@@ -100,8 +126,7 @@ fn accept(listener: &UnixListener, allowed: u32, sessions: &mut Vec<Session>, lo
         let usable = stream.set_nonblocking(true).is_ok();
         match user {
             Ok(user) if (user == allowed || user == 0) && usable && sessions.len() < SESSIONS => {
-                let (input, output) = (vec![], vec![]);
-                sessions.push(Session { stream, input, output, greeted: false, watches: false, over: false });
+                sessions.push(Session::of(stream));
             }
             Ok(user) if sessions.len() >= SESSIONS => log.say(&format!("a session of user {user} refused: too many")),
             Ok(user) => log.say(&format!("a session of user {user} refused: not the gateway's")),
@@ -132,6 +157,14 @@ fn carry_out(enforcer: &mut Enforcer, table: &Table, sessions: &mut [Session], l
             if session_may(sessions, place, &order, log)
                 && let Some(session) = sessions.get_mut(place)
             {
+                if let Order::Hello { table: by, .. } = order
+                    && by != table.fingerprint()
+                {
+                    log.say("a session is not heard: it counts its places by another table; restart both sides");
+                    session.deaf = true;
+                    session.answer(number, Answer::Refused(Refused::OtherTable));
+                    break;
+                }
                 session.watches |= order == Order::Watch;
                 let output = &mut session.output;
                 let answer = enforcer.order(order, &mut |told| Reply::News(told).write(output));
@@ -145,9 +178,9 @@ fn carry_out(enforcer: &mut Enforcer, table: &Table, sessions: &mut [Session], l
 
 /// Whether the session of this place began as it must; if not, it is over.
 fn session_may(sessions: &mut [Session], place: usize, order: &Order, log: &mut Line) -> bool {
-    let Some(session) = sessions.get_mut(place).filter(|session| !session.over) else { return false };
+    let Some(session) = sessions.get_mut(place).filter(|session| !session.over && !session.deaf) else { return false };
     match order {
-        Order::Hello { version } if *version == VERSION && !session.greeted => session.greeted = true,
+        Order::Hello { version, .. } if *version == VERSION && !session.greeted => session.greeted = true,
         Order::Hello { .. } => session.over = true,
         _ => session.over = !session.greeted,
     }
@@ -177,6 +210,11 @@ fn open(
 }
 
 impl Session {
+    fn of(stream: UnixStream) -> Self {
+        let (input, output) = (vec![], vec![]);
+        Self { stream, input, output, greeted: false, watches: false, deaf: false, over: false, ours: false }
+    }
+
     /// Every whole order that waits.
     fn read(&mut self) -> Result<Vec<(u32, Order)>, Malformed> {
         let mut piece = [0; 16 << 10];
@@ -201,6 +239,7 @@ impl Session {
     }
 
     fn write(&mut self) {
+        self.over |= self.deaf && self.output.is_empty();
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(length) => {

@@ -31,6 +31,18 @@ pub struct Opening {
     pub connections: u16,
     /// Of those, claimed before: none for a new grant.
     pub claimed: u16,
+    /// Who carries its connections.
+    pub carrier: Carrier,
+}
+
+/// Who carries the connections of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// The kernel: it counts them, and hands them to a provider.
+    Kernel,
+    /// A program on the gateway, which counts them itself: the kernel lets the address reach the service's port until the
+    /// end, and no further.
+    Relay,
 }
 
 /// A carried connection, as the person's side sees it.
@@ -49,6 +61,8 @@ pub enum Order {
     Hello {
         /// [`VERSION`].
         version: u16,
+        /// The [`fingerprint`](crate::table::Table::fingerprint) of the table by which serve counts its places.
+        table: u64,
     },
     /// Opens a new grant; whatever an older grant left in its place goes in the same step.
     Open(Opening),
@@ -77,6 +91,8 @@ pub enum Order {
     },
     /// Reads how a connection stands.
     Connection(Ends),
+    /// Ends a claimed connection: both sides are reset when they speak.
+    Cut(Ends),
     /// A provider answers its health checks, or no longer.
     Provider {
         /// Of which service.
@@ -114,6 +130,8 @@ pub enum Answer {
 pub struct Standing {
     /// Which grant.
     pub grant: GrantName,
+    /// Who carries it. What the relay carries has no count here.
+    pub carrier: Carrier,
     /// Milliseconds to its end.
     pub remaining: u64,
     /// Connections claimed since it was opened, those given back included.
@@ -125,6 +143,8 @@ pub struct Standing {
 /// A connection as the kernel has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried {
+    /// Whose it is, if that grant is still open.
+    pub grant: Option<GrantName>,
     /// The mark of its grant.
     pub mark: u32,
     /// Where it goes.
@@ -133,6 +153,10 @@ pub struct Carried {
     pub alive: bool,
     /// Whether a byte of the provider passed.
     pub answered: bool,
+    /// Whether the person surely sent something: more bytes passed than their headers may have.
+    pub asked: bool,
+    /// Whether the provider ended it: it reset the connection, or was the first to say that nothing more comes.
+    pub by_provider: bool,
     /// Bytes from the person, headers included, as conntrack counts them (`nf_conntrack_acct`).
     pub bytes_in: u64,
     /// Bytes to the person, likewise.
@@ -160,6 +184,8 @@ pub enum Refused {
     NotYet,
     /// Another grant has this place.
     Occupied,
+    /// The session counts its places by another table.
+    OtherTable,
     /// The kernel refused, with this error number (errno(3)).
     Kernel(u16),
 }

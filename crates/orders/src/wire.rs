@@ -3,7 +3,7 @@
 //! A frame is its length (u16, without itself, at most [`LONGEST`]), a number that an answer repeats (u32; 0 for news), a
 //! kind (u8), and the kind's fields, numbers in network order.
 
-use crate::order::{Answer, Carried, Ends, GrantName, News, Opening, Order, Place, Refused, Standing};
+use crate::order::{Answer, Carried, Carrier, Ends, GrantName, News, Opening, Order, Place, Refused, Standing};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -61,7 +61,7 @@ impl Order {
     /// Appends the frame of an order.
     pub fn write(&self, number: u32, out: &mut Vec<u8>) {
         put(out, number, |out| match self {
-            Self::Hello { version } => out.u8(0).u16(*version),
+            Self::Hello { version, table } => out.u8(0).u16(*version).u64(*table),
             Self::Open(opening) => out.u8(1).opening(opening),
             Self::Adopt(opening) => out.u8(2).opening(opening),
             Self::Close { grant, place } => out.u8(3).bytes(grant).place(place),
@@ -72,6 +72,7 @@ impl Order {
             Self::Watch => out.u8(8),
             Self::List => out.u8(9),
             Self::Connections => out.u8(10),
+            Self::Cut(ends) => out.u8(11).ends(ends),
         });
     }
 
@@ -83,7 +84,7 @@ impl Order {
         let mut from = Reader(body);
         let number = from.u32()?;
         let order = match from.u8()? {
-            0 => Self::Hello { version: from.u16()? },
+            0 => Self::Hello { version: from.u16()?, table: from.u64()? },
             1 => Self::Open(from.opening()?),
             2 => Self::Adopt(from.opening()?),
             3 => Self::Close { grant: from.array()?, place: from.place()? },
@@ -94,6 +95,7 @@ impl Order {
             8 => Self::Watch,
             9 => Self::List,
             10 => Self::Connections,
+            11 => Self::Cut(from.ends()?),
             kind => return Err(Malformed::Kind(kind)),
         };
         from.end()?;
@@ -108,9 +110,13 @@ impl Reply {
             Self::Answer(number, answer) => put(out, *number, |out| match answer {
                 Answer::Done => out.u8(0),
                 Answer::Absent => out.u8(1),
-                Answer::Standing(standing) => {
-                    out.u8(2).bytes(&standing.grant).u64(standing.remaining).u16(standing.claimed).u16(standing.left)
-                }
+                Answer::Standing(standing) => out
+                    .u8(2)
+                    .bytes(&standing.grant)
+                    .carrier(standing.carrier)
+                    .u64(standing.remaining)
+                    .u16(standing.claimed)
+                    .u16(standing.left),
                 Answer::Connection(carried) => out.u8(3).carried(carried),
                 Answer::Refused(refused) => {
                     let (code, errno) = refused.code();
@@ -141,6 +147,7 @@ impl Reply {
             1 => answer(Answer::Absent),
             2 => answer(Answer::Standing(Standing {
                 grant: from.array()?,
+                carrier: from.carrier()?,
                 remaining: from.u64()?,
                 claimed: from.u16()?,
                 left: from.u16()?,
@@ -174,6 +181,7 @@ impl Refused {
             Self::NoProvider => (5, 0),
             Self::NotYet => (6, 0),
             Self::Occupied => (7, 0),
+            Self::OtherTable => (9, 0),
             Self::Kernel(errno) => (8, errno),
         }
     }
@@ -188,6 +196,7 @@ impl Refused {
             Self::NoProvider,
             Self::NotYet,
             Self::Occupied,
+            Self::OtherTable,
             Self::Kernel(errno),
         ];
         all.into_iter().find(|refused| refused.code() == (code, errno))
@@ -241,6 +250,11 @@ impl Writer {
             .u64(opening.deadline)
             .u16(opening.connections)
             .u16(opening.claimed)
+            .carrier(opening.carrier)
+    }
+
+    fn carrier(&mut self, carrier: Carrier) -> &mut Self {
+        self.u8(u8::from(carrier == Carrier::Relay))
     }
 
     fn socket(&mut self, socket: &SocketAddr) -> &mut Self {
@@ -252,10 +266,14 @@ impl Writer {
     }
 
     fn carried(&mut self, carried: &Carried) -> &mut Self {
-        self.bytes(&carried.mark.to_be_bytes())
+        self.u8(u8::from(carried.grant.is_some()))
+            .bytes(&carried.grant.unwrap_or_default())
+            .bytes(&carried.mark.to_be_bytes())
             .socket(&carried.provider)
             .u8(u8::from(carried.alive))
             .u8(u8::from(carried.answered))
+            .u8(u8::from(carried.asked))
+            .u8(u8::from(carried.by_provider))
             .u64(carried.bytes_in)
             .u64(carried.bytes_out)
             .u64(carried.lasted)
@@ -318,11 +336,16 @@ impl Reader<'_> {
             deadline: self.u64()?,
             connections: self.u16()?,
             claimed: self.u16()?,
+            carrier: self.carrier()?,
         };
         if opening.connections == 0 || opening.claimed > opening.connections {
             return Err(Malformed::Field);
         }
         Ok(opening)
+    }
+
+    fn carrier(&mut self) -> Result<Carrier, Malformed> {
+        Ok(if self.bool()? { Carrier::Relay } else { Carrier::Kernel })
     }
 
     fn socket(&mut self) -> Result<SocketAddr, Malformed> {
@@ -334,11 +357,19 @@ impl Reader<'_> {
     }
 
     fn carried(&mut self) -> Result<Carried, Malformed> {
+        let named = self.bool()?;
+        let grant = self.array()?;
+        if !named && grant != [0; 16] {
+            return Err(Malformed::Field);
+        }
         Ok(Carried {
+            grant: named.then_some(grant),
             mark: self.u32()?,
             provider: self.socket()?,
             alive: self.bool()?,
             answered: self.bool()?,
+            asked: self.bool()?,
+            by_provider: self.bool()?,
             bytes_in: self.u64()?,
             bytes_out: self.u64()?,
             lasted: self.u64()?,

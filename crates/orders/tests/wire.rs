@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-use kmsgate_orders::order::{Answer, Carried, Ends, News, Opening, Order, Place, Refused, Standing};
+use kmsgate_orders::order::{Answer, Carried, Carrier, Ends, News, Opening, Order, Place, Refused, Standing};
 use kmsgate_orders::wire::{LONGEST, Malformed, Reply, frame};
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,13 +16,19 @@ fn ends() -> Ends {
 }
 
 fn orders() -> Vec<Order> {
-    let opening =
-        Opening { grant: [7; 16], place: place("198.51.100.7"), deadline: u64::MAX, connections: 3, claimed: 1 };
+    let opening = Opening {
+        grant: [7; 16],
+        place: place("198.51.100.7"),
+        deadline: u64::MAX,
+        connections: 3,
+        claimed: 1,
+        carrier: Carrier::Kernel,
+    };
     let at = place("2001:db8::7");
     vec![
-        Order::Hello { version: 1 },
+        Order::Hello { version: 1, table: u64::MAX - 1 },
         Order::Open(opening),
-        Order::Adopt(Opening { place: at, ..opening }),
+        Order::Adopt(Opening { place: at, carrier: Carrier::Relay, ..opening }),
         Order::Close { grant: [9; 16], place: at },
         Order::State { place: at },
         Order::GiveBack { grant: [9; 16], place: at, count: 2 },
@@ -31,16 +37,20 @@ fn orders() -> Vec<Order> {
         Order::Watch,
         Order::List,
         Order::Connections,
+        Order::Cut(ends()),
     ]
 }
 
 fn replies() -> Vec<Reply> {
     let provider = "10.0.0.2:1688".parse().expect("an address and port");
     let carried = Carried {
+        grant: Some([7; 16]),
         mark: 0x6b80_0001,
         provider,
         alive: true,
         answered: false,
+        asked: true,
+        by_provider: false,
         bytes_in: 268,
         bytes_out: 260,
         lasted: 31,
@@ -54,14 +64,15 @@ fn replies() -> Vec<Reply> {
         Refused::NoProvider,
         Refused::NotYet,
         Refused::Occupied,
+        Refused::OtherTable,
         Refused::Kernel(28),
     ];
-    let standing = Standing { grant: [7; 16], remaining: 200_000, claimed: 1, left: 0 };
+    let standing = Standing { grant: [7; 16], carrier: Carrier::Kernel, remaining: 200_000, claimed: 1, left: 0 };
     let answers = [Answer::Done, Answer::Absent, Answer::Standing(standing), Answer::Connection(carried)];
     let news = [
         News::Claimed(ends(), carried),
         News::Answered(ends(), carried),
-        News::Ended(ends(), carried),
+        News::Ended(ends(), Carried { grant: None, ..carried }),
         News::Lost,
         News::Reinstalled,
         News::Found(place("198.51.100.7"), [1; 16]),

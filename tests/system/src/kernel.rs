@@ -9,7 +9,7 @@ use crate::namespace::{Host, cable};
 use crate::net::{Outcome, connect_from, echo, try_through};
 use crate::provider::{Manner, Provider};
 use kmsgate_enforcer::carry_out::since_boot;
-use kmsgate_orders::order::{Answer, GrantName, News, Opening, Order, Place, VERSION};
+use kmsgate_orders::order::{Answer, Carrier, GrantName, News, Opening, Order, Place, VERSION};
 use kmsgate_orders::table::Table;
 use kmsgate_orders::wire::{Reply, frame};
 use std::collections::VecDeque;
@@ -173,8 +173,9 @@ impl Site {
             }
             log.after(0, &["kmsgate-enforcer: serving"])
         });
-        let session = Session::begin(&socket);
-        Enforcer { child, log, session, socket }
+        let table = Table::parse(&self.table).expect("a table").fingerprint();
+        let session = Session::begin(&socket, table);
+        Enforcer { child, log, session, socket, table }
     }
 
     /// Connects from one of the person's addresses, says something and waits for it to come back.
@@ -233,13 +234,14 @@ pub struct Enforcer {
     /// Its first session.
     pub session: Session,
     socket: std::path::PathBuf,
+    table: u64,
 }
 
 impl Enforcer {
     /// Another session.
     #[must_use]
     pub fn session(&self) -> Session {
-        Session::begin(&self.socket)
+        Session::begin(&self.socket, self.table)
     }
 
     /// Opens a window for an address.
@@ -282,6 +284,7 @@ pub fn opening(grant: u8, address: IpAddr, seconds: u64, connections: u16) -> Op
         deadline: since_boot() + seconds * 1_000_000_000,
         connections,
         claimed: 0,
+        carrier: Carrier::Kernel,
     }
 }
 
@@ -300,11 +303,11 @@ impl Session {
     /// # Panics
     /// If it is refused.
     #[must_use]
-    pub fn begin(socket: &std::path::Path) -> Self {
+    pub fn begin(socket: &std::path::Path, table: u64) -> Self {
         let stream = UnixStream::connect(socket).expect("it listens");
         stream.set_read_timeout(Some(crate::PATIENCE)).expect("a time-out");
         let mut session = Self { stream, input: vec![], number: 0, news: VecDeque::new() };
-        assert_eq!(session.order(Order::Hello { version: VERSION }), Answer::Done);
+        assert_eq!(session.order(Order::Hello { version: VERSION, table }), Answer::Done);
         session
     }
 
