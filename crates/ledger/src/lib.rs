@@ -18,7 +18,7 @@ use kmsgate_core::reason::Cause;
 use kmsgate_core::time::{BootId, Now};
 use records::{
     Claim, ClaimEnd, CloseBegun, Event, Filter, GrantRecord, LedgerError, RefusalCount, Refused, ReportLine,
-    ReportQuery, Reserved, Session, Swept,
+    ReportQuery, Reserved, RunningClaim, Session, Swept,
 };
 use std::future::Future;
 use std::path::Path;
@@ -104,6 +104,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// end returned to be closed (`expired`, at their end), the rest returned to be adopted. Claims of connections that the
     /// process held (`relayed`) end here: given back if they were unanswered. Synced.
     fn recover(&self, boot: BootId, now: Now) -> impl Future<Output = Result<Swept, LedgerError>> + Send;
+
+    /// Claims whose connections the kernel carries and whose end is not written, of every grant: after a restart they may still
+    /// run.
+    fn running(&self) -> impl Future<Output = Result<Vec<RunningClaim>, LedgerError>> + Send;
 
     /// A grant by its name.
     fn grant(&self, id: GrantId) -> impl Future<Output = Result<Option<GrantRecord>, LedgerError>> + Send;

@@ -96,6 +96,17 @@ pub struct Claim {
     pub relayed: bool,
 }
 
+/// A claim whose connection the kernel carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningClaim {
+    /// The grant.
+    pub grant: GrantId,
+    /// The connection's number within the grant.
+    pub number: u32,
+    /// The port at the person's end.
+    pub port: u16,
+}
+
 /// How a claimed connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimEnd {

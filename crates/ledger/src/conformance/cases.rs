@@ -3,7 +3,7 @@
 use super::{BOOT, DAY, MINUTE, OTHER_BOOT, Store, ask, at, claim, end, failed, id, open, person, reserve, token};
 use crate::Ledger;
 use crate::records::{
-    CloseBegun, Event, Filter, LedgerError, RefusalCount, ReportBy, ReportQuery, Reserved, Session, What,
+    CloseBegun, Event, Filter, LedgerError, RefusalCount, ReportBy, ReportQuery, Reserved, RunningClaim, Session, What,
 };
 use jiff::Timestamp;
 use kmsgate_core::decide::{Decision, decide};
@@ -345,6 +345,7 @@ pub(crate) async fn p5_the_cut_points<S: Store>() {
     assert_eq!(now(closing.id).await, closing);
     assert_eq!(found.expired, []);
     assert_eq!(found.adopt, [opened.id, claimed.id, answered.id, in_kernel.id]);
+    assert_eq!(ledger.running().await.unwrap(), [RunningClaim { grant: in_kernel.id, number: 1, port: 50000 }]);
     for (id, left) in found.adopt.iter().zip([(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 0, 1)]) {
         let grant = now(*id).await;
         assert_eq!(grant.window, opened.window, "its end is its end");

@@ -25,7 +25,7 @@ mod writer;
 use crate::Ledger;
 use crate::records::{
     Claim, ClaimEnd, CloseBegun, Event, Filter, GrantRecord, LedgerError, RefusalCount, Refused, ReportLine,
-    ReportQuery, Reserved, Session, Swept,
+    ReportQuery, Reserved, RunningClaim, Session, Swept,
 };
 use jiff::Timestamp;
 use kmsgate_core::decide::{Decide, Facts, Request};
@@ -131,6 +131,10 @@ impl Ledger for Sqlite {
 
     async fn recover(&self, boot: BootId, now: Now) -> Result<Swept, LedgerError> {
         self.writer.submit(Synced, move |desk| write::recover(desk, boot, now)).await
+    }
+
+    async fn running(&self) -> Result<Vec<RunningClaim>, LedgerError> {
+        self.quick.ask(read::running).await
     }
 
     async fn grant(&self, id: GrantId) -> Result<Option<GrantRecord>, LedgerError> {

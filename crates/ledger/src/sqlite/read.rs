@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use super::rows::{self, Octets, Stored, address, grant_columns, moment, natural, person, stored_count};
-use crate::records::{Filter, GrantRecord, Session};
+use crate::records::{Filter, GrantRecord, RunningClaim, Session};
 use jiff::Timestamp;
 use kmsgate_core::address::AddressKey;
 use kmsgate_core::decide::{Facts, Request, Standing};
@@ -262,6 +262,16 @@ pub(super) fn accepted_since(
 pub(super) fn cursor(conn: &Connection, reader: &str) -> Result<u64, Fault> {
     let mut statement = conn.prepare_cached("SELECT number FROM cursors WHERE reader = ?1")?;
     Ok(statement.query_row([reader], |row| row.get(0)).optional()?.map_or(0, natural))
+}
+
+/// Connections that the kernel carries.
+pub(super) fn running(conn: &Connection) -> Result<Vec<RunningClaim>, Fault> {
+    let mut statement =
+        conn.prepare_cached("SELECT grant_id, number, port FROM claims WHERE relayed = 0 ORDER BY grant_id, number")?;
+    let found = statement.query_map((), |row| {
+        Ok(RunningClaim { grant: GrantId::from_bytes(row.get(0)?), number: row.get(1)?, port: row.get(2)? })
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Unfinished grants of a service.

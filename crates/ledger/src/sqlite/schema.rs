@@ -31,6 +31,8 @@ pub(super) const STEPS: &[&str] = &[
      DROP TABLE claims;
      ALTER TABLE running RENAME TO claims;
      DROP INDEX events_at;",
+    // A connection that the kernel carries outlives us: by its port the next start knows it again.
+    "ALTER TABLE claims ADD COLUMN port INTEGER NOT NULL DEFAULT 0",
 ];
 /// The first bytes of every SQLite file (its file format, section 1.3).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";

@@ -143,8 +143,10 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
         return Err(LedgerError::Spent.into());
     }
     let taken = conn
-        .prepare_cached("INSERT INTO claims (grant_id, number, relayed) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
-        .execute(params![claim.grant.to_bytes(), claim.number, claim.relayed])?;
+        .prepare_cached(
+            "INSERT INTO claims (grant_id, number, relayed, port) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![claim.grant.to_bytes(), claim.number, claim.relayed, claim.client.port()])?;
     if taken == 0 {
         return Err(LedgerError::State(format!("claim {} of the grant was taken before", claim.number)).into());
     }
