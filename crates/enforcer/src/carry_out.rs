@@ -88,7 +88,7 @@ impl Enforcer {
             Order::Cut(ends) => self.cut(&ends),
             Order::Provider { service, provider, up } => self.provider(service, provider, up),
             Order::List => self.list(news),
-            Order::Connections => self.look_again(news).map(|()| Answer::Done).map_err(Into::into),
+            Order::Connections => self.tell_all(news).map(|()| Answer::Done).map_err(Into::into),
         };
         answered.unwrap_or_else(Answer::Refused)
     }
@@ -294,6 +294,13 @@ impl Enforcer {
             }
             Err(errno) => Err(Failed { errno, sequence: 0 }),
         }
+    }
+
+    /// Tells every connection that runs as if it had never been told of. One that has ended is told once: whoever had heard of
+    /// it would count it again.
+    fn tell_all(&mut self, news: &mut dyn FnMut(News)) -> Result<(), Failed> {
+        self.seen.retain(|_, seen| seen.ended);
+        self.look_again(news)
     }
 
     /// Compares what was told with every connection that there is.

@@ -78,6 +78,7 @@ pub fn entry(message: &Received<'_>, marks: &Marks) -> Option<Entry> {
         asked: bytes_in > count(COUNT_ORIGINAL, 1).saturating_mul(headers),
         // Our rule marks what a provider's reset ended; the end of a window is marked before TCP has ended.
         by_provider: reply & CLOSED_FIRST != 0 || state == CLOSE && marks.is_over(mark),
+        cut: marks.is_over(mark) && !closed,
         bytes_in,
         bytes_out: count(COUNT_REPLY, 2),
         lasted: lasted(attributes).unwrap_or(0),

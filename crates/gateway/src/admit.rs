@@ -6,6 +6,7 @@ use crate::close::close_or_say;
 use crate::event::notice::Notice;
 use crate::forward::OpenError;
 use crate::gate::Gate;
+use crate::vital::Vital;
 use kmsgate_accounts::chain::ChainAnswer;
 use kmsgate_core::address::Source;
 use kmsgate_core::decide::{Refusal, Request, decide};
@@ -24,6 +25,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// How long an answer waits for what did not open to be undone.
+const LONGEST_UNDOING: Duration = Duration::from_secs(1);
 /// A failed password is answered no sooner than this, so that a guess costs time (2-design: the answer to a failure).
 const SOONEST_FAILURE: Duration = Duration::from_secs(1);
 /// And then only at multiples of this, so that the time tells nothing of which server was asked.
@@ -172,8 +175,17 @@ async fn open(
 /// A grant that did not open is closed (`failed`) and does not count. The forwarder is told first, whatever it answered: an
 /// unknown outcome must not leave a door.
 async fn undo(gate: &Arc<Gate>, id: GrantId, late: &Late, refusal: Refusal) -> Early {
-    gate.forwarder.close(id).await;
-    close_or_say(gate, id, Cause::Failed).await;
+    let undoing = tokio::spawn({
+        let gate = Arc::clone(gate);
+        async move {
+            let _vital = Vital;
+            gate.forwarder.close(id).await;
+            close_or_say(&gate, id, Cause::Failed).await;
+        }
+    });
+    // An enforcer that is away makes this take the rest of the window. The address is busy as long, and the person learns now
+    // that it did not open.
+    drop(tokio::time::timeout(LONGEST_UNDOING, undoing).await);
     late.unwritten(refusal)
 }
 

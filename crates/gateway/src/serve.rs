@@ -10,6 +10,7 @@ use crate::event::notice::{Notice, Notices};
 use crate::event::refusals::Refusals;
 use crate::event::typed_name::NameKey;
 use crate::expire::Expiries;
+use crate::forward::kernel::{self, Enforcer};
 use crate::forward::{Around, Forwarder, StartError, Wish};
 use crate::gate::{Engine, Gate};
 use crate::portal::desk::Site;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +52,7 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 pub fn run(config: Config, path: PathBuf) -> Result<(), ServeError> {
     crate::rights::seal()?;
     let sockets = Sockets::bind(&config)?;
+    let enforcer = enforcer(&config, &sockets)?;
     crate::rights::drop_to(config.node.user.as_deref())?;
     // A change of user sets it to what the system wants (fs.suid_dumpable, proc_sys_fs(5)).
     crate::rights::seal()?;
@@ -60,10 +63,21 @@ pub fn run(config: Config, path: PathBuf) -> Result<(), ServeError> {
         .map_err(|error| ServeError::System("start the runtime", error))?;
     runtime.block_on(async {
         let signals = Signals::heed()?;
-        let running = Running::start(config, Some(path), sockets).await?;
+        let running = Running::start(config, Some(path), sockets, enforcer).await?;
         running.until_told_to_stop(signals).await;
         Ok(())
     })
+}
+
+/// The enforcer, if the kernel forwards; started by us if we are root.
+fn enforcer(config: &Config, sockets: &Sockets) -> Result<Option<Enforcer>, ServeError> {
+    let port = |listeners: &Vec<std::net::TcpListener>| {
+        listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port())
+    };
+    let ports: Vec<u16> = sockets.services.iter().map(port).collect();
+    let Some(table) = kernel::table::of(config, &ports) else { return Ok(None) };
+    let enforcer = kernel::start::enforcer(config, table);
+    enforcer.map(Some).map_err(|why| ServeError::Forwarder(StartError::Enforcer(why)))
 }
 
 /// The portal's, the operator's and the services' sockets, bound while this process may still bind low ports.
@@ -130,16 +144,19 @@ impl Running {
     ///
     /// # Errors
     /// [`ServeError`] says what could not be had.
-    pub async fn start(config: Config, path: Option<PathBuf>, mut sockets: Sockets) -> Result<Self, ServeError> {
+    pub async fn start(
+        config: Config,
+        path: Option<PathBuf>,
+        mut sockets: Sockets,
+        enforcer: Option<Enforcer>,
+    ) -> Result<Self, ServeError> {
         let (clock, notices, news) = (Clock, Notices::default(), Arc::new(News::default()));
         let ledger = Arc::new(Engine::open(&config.ledger.path).map_err(ServeError::Ledger)?);
         let (wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
         let around =
             Around { ledger: Arc::clone(&ledger), clock, wishes, news: Arc::clone(&news), notices: notices.clone() };
         let listeners = std::mem::take(&mut sockets.services);
-        let forwarder = Forwarder::start(&config.services, listeners, &config.forward, around)
-            .await
-            .map_err(ServeError::Forwarder)?;
+        let forwarder = Forwarder::start(&config, listeners, enforcer, around).await.map_err(ServeError::Forwarder)?;
         let drawn = |error: getrandom::Error| ServeError::System("draw random bits", error.into());
         let (seed, name_key) = (crate::clock::random().map_err(drawn)?, NameKey::new().map_err(drawn)?);
         let certificate = config.portal.tls.as_ref().map(Certificate::load).transpose().map_err(ServeError::Portal)?;
@@ -280,19 +297,43 @@ pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
 /// waits for the disk, and no sign-in needs to wait for them, since the ledger takes them for closed already.
 async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
     gate.forwarder.expect(found.adopt.len());
+    gate.forwarder.ran(&gate.ledger.running().await?);
     let now = gate.clock.now().boot;
     let is_in = |ids: &[GrantId], id| ids.binary_search(&id).is_ok();
     let mut filter = Filter { unfinished: true, person: None, source: None, before: None, limit: TAKEN_UP_AT_ONCE };
     loop {
         let page = gate.ledger.grants(filter.clone()).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
+        let mut adoptions = JoinSet::new();
         for grant in page {
             if is_in(&found.adopt, grant.id) {
-                adopt(gate, &grant).await;
+                let gate = Arc::clone(gate);
+                adoptions.spawn(async move { adopt(&gate, &grant).await });
             } else if is_in(&found.expired, grant.id) || is_in(&found.finish, grant.id) {
+                gate.forwarder.leftover(&grant);
                 gate.expiries.watch(grant.id, grant.window.deadline.min(now));
             }
+        }
+        while adoptions.join_next().await.is_some() {}
+    }
+    // What the ledger closed by itself may be open in the forwarder: nobody would close it again. No sign-in waits for it: a new
+    // grant of the same address takes its place in the forwarder too.
+    tokio::spawn(shut(Arc::clone(gate), found.swept));
+    gate.forwarder.adopted().await;
+    Ok(())
+}
+
+async fn shut(gate: Arc<Gate>, swept: Vec<GrantId>) {
+    let _vital = Vital;
+    for id in swept {
+        match gate.ledger.grant(id).await {
+            Ok(Some(grant)) => {
+                gate.forwarder.leftover(&grant);
+                gate.forwarder.close(id).await;
+            }
+            Ok(None) => {}
+            Err(error) => gate.notices.say(Notice::Ledger { error }),
         }
     }
 }

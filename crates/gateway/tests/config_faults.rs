@@ -237,14 +237,22 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\""),
             "5:10: format: \"htpasswd\" is not carried out by this version",
         ),
-        ("[forward]\nmode = \"nftables\"".into(), "2:8: mode: \"nftables\" is not carried out by this version"),
         (
-            "[forward]\nexternal = [\"eth0\"]".into(),
-            "2:1: \"external\" in [forward] is not carried out by this version",
+            "[forward]\nmode = \"nftables\"".into(),
+            "2:1: mode = \"nftables\" needs external: the interfaces on which people come",
         ),
         (
+            "[forward]\nmode = \"nftables\"\nexternal = [\"eth 0\"]".into(),
+            "3:13: external: \"eth 0\" is no name of an interface",
+        ),
+        (
+            "[forward]\nmode = \"nftables\"\nexternal = [\"eth0\"]\nmark_mask = 0xff".into(),
+            "4:13: mark_mask: must have at least 24 bits in a row",
+        ),
+        ("[forward]\nexternal = [\"eth0\"]".into(), "2:1: external goes with mode = \"nftables\""),
+        (
             "[forward]\nmasquerade = true".into(),
-            "2:14: masquerade: masquerade = true is not carried out by this version",
+            "2:14: masquerade: with the relay providers see the gateway's address in any case",
         ),
         (
             "[forward]\nrefuse = \"drop\"".into(),

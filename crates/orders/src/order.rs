@@ -157,6 +157,8 @@ pub struct Carried {
     pub asked: bool,
     /// Whether the provider ended it: it reset the connection, or was the first to say that nothing more comes.
     pub by_provider: bool,
+    /// Whether it was cut before TCP had ended: its window was over, or it broke a limit.
+    pub cut: bool,
     /// Bytes from the person, headers included, as conntrack counts them (`nf_conntrack_acct`).
     pub bytes_in: u64,
     /// Bytes to the person, likewise.

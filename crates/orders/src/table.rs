@@ -272,11 +272,16 @@ fn full(entries: usize) -> Result<(), &'static str> {
     if entries < ENTRIES { Ok(()) } else { Err("too many of them") }
 }
 
-/// The name of an interface: what the kernel takes (dev_valid_name, Linux), and nothing that nft would read otherwise.
 fn interface(text: &str) -> Result<String, &'static str> {
-    let fits = !text.is_empty() && text.len() < 16 && !text.starts_with('.');
+    if is_interface(text) { Ok(text.to_owned()) } else { Err("must be the name of an interface") }
+}
+
+/// Whether this can be an interface's name: what the kernel takes (dev_valid_name, Linux), and nothing that nft would read
+/// otherwise.
+#[must_use]
+pub fn is_interface(text: &str) -> bool {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte));
-    if fits && plain { Ok(text.to_owned()) } else { Err("must be the name of an interface") }
+    plain && !text.is_empty() && text.len() < 16 && !text.starts_with('.')
 }
 
 fn word_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, &'static str> {
@@ -311,8 +316,9 @@ fn service(text: &str) -> Result<ServiceEntry, &'static str> {
     Ok(ServiceEntry { name: name.to_owned(), port, max_bytes_in: bytes, providers: Vec::new(), bypass: Vec::new() })
 }
 
-/// Names of sets and chains begin with it (nft 1.0.6: a letter, then letters, digits and `_`).
-fn is_service_name(name: &str) -> bool {
+/// Whether names of sets and chains can begin with it (nft 1.0.6: a letter, then letters, digits and `_`).
+#[must_use]
+pub fn is_service_name(name: &str) -> bool {
     name.len() <= 32
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -274,6 +274,7 @@ impl Writer {
             .u8(u8::from(carried.answered))
             .u8(u8::from(carried.asked))
             .u8(u8::from(carried.by_provider))
+            .u8(u8::from(carried.cut))
             .u64(carried.bytes_in)
             .u64(carried.bytes_out)
             .u64(carried.lasted)
@@ -370,6 +371,7 @@ impl Reader<'_> {
             answered: self.bool()?,
             asked: self.bool()?,
             by_provider: self.bool()?,
+            cut: self.bool()?,
             bytes_in: self.u64()?,
             bytes_out: self.u64()?,
             lasted: self.u64()?,

@@ -51,6 +51,7 @@ fn replies() -> Vec<Reply> {
         answered: false,
         asked: true,
         by_provider: false,
+        cut: true,
         bytes_in: 268,
         bytes_out: 260,
         lasted: 31,

@@ -4,11 +4,12 @@
 //! `cargo test --workspace` and `cargo nextest run --workspace` build the program beside the tests. A run of this package
 //! alone does not, and is refused if the program is older than a source of it: `cargo build --package kmsgate` first.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
 
 use crate::http::{self, Answer, Request};
 use crate::ledger::{self, Grant};
 use crate::log::Log;
+use crate::namespace::Host;
 use crate::net::{Outcome, try_through};
 use kmsgate_accounts::file::edit;
 use kmsgate_accounts::file::hash::Cost;
@@ -41,6 +42,8 @@ pub struct Setup {
     rules: String,
     sections: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
+    /// The namespace in which it runs.
+    host: Option<String>,
 }
 
 impl Setup {
@@ -77,6 +80,7 @@ impl Setup {
             rules: "[[rule]]\nname = \"everybody\"\nusers = [\"*\"]\n".to_owned(),
             sections: sections.map(|(name, keys)| (name.to_owned(), keys)).into(),
             environment: Vec::new(),
+            host: None,
             directory,
         };
         setup.account("alice", PASSWORD).account("bob", PASSWORD).account("carol", PASSWORD)
@@ -146,6 +150,13 @@ impl Setup {
         self
     }
 
+    /// It runs on this host.
+    #[must_use]
+    pub fn on(mut self, host: &Host) -> Self {
+        self.host = Some(host.name().to_owned());
+        self
+    }
+
     /// Where its files are.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -165,8 +176,8 @@ impl Setup {
             std::fs::set_permissions(self.path(), PermissionsExt::from_mode(0o711)).unwrap();
         }
         let log = Log::default();
-        let (child, portal, service) = spawn(&self, &log);
-        Gateway { portal, service, log, child, setup: self }
+        let (child, portals, service) = spawn(&self, &log);
+        Gateway { portals, service, log, child, setup: self }
     }
 
     fn text(&self) -> String {
@@ -194,8 +205,7 @@ pub fn throttle(per_address: u32, per_user: u32) -> String {
 /// A gateway that serves; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Where its portal is.
-    pub portal: SocketAddr,
+    portals: Vec<SocketAddr>,
     /// Where its service is.
     pub service: SocketAddr,
     /// What it says on both outputs.
@@ -205,6 +215,17 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Where its portal is.
+    #[must_use]
+    pub fn portal(&self) -> SocketAddr {
+        self.portals[0]
+    }
+
+    fn portal_for(&self, source: IpAddr) -> SocketAddr {
+        let same = |portal: &&SocketAddr| portal.is_ipv4() == source.is_ipv4();
+        *self.portals.iter().find(same).unwrap_or(&self.portals[0])
+    }
+
     /// Signs in by the API from this address.
     ///
     /// # Panics
@@ -221,7 +242,7 @@ impl Gateway {
         let headers = [("Content-Type", "application/json")];
         let body = http::credentials(username, password);
         let request = Request { method: "POST", path: "/api/v1/grants", headers: &headers, body: body.as_bytes() };
-        http::ask(source, self.portal, &request).ok().filter(|answer| answer.json().is_object())
+        http::ask(source, self.portal_for(source), &request).ok().filter(|answer| answer.json().is_object())
     }
 
     /// Signs in, and is let in.
@@ -282,7 +303,7 @@ impl Gateway {
     #[must_use]
     #[track_caller]
     pub fn ask(&self, source: IpAddr, request: &Request<'_>) -> Answer {
-        match http::ask(source, self.portal, request) {
+        match http::ask(source, self.portal_for(source), request) {
             Ok(answer) => answer,
             Err(error) => panic!("no answer: {error}\n{}", self.log.text()),
         }
@@ -394,7 +415,7 @@ impl Gateway {
     /// If it does not serve.
     #[track_caller]
     pub fn start_again(&mut self) {
-        (self.child, self.portal, self.service) = spawn(&self.setup, &self.log);
+        (self.child, self.portals, self.service) = spawn(&self.setup, &self.log);
     }
 }
 
@@ -410,9 +431,18 @@ impl Drop for Gateway {
 }
 
 #[track_caller]
-fn spawn(setup: &Setup, log: &Log) -> (Child, SocketAddr, SocketAddr) {
+fn spawn(setup: &Setup, log: &Log) -> (Child, Vec<SocketAddr>, SocketAddr) {
     let before = log.len();
-    let mut child = Command::new(program())
+    let mut command = match &setup.host {
+        None => Command::new(program()),
+        Some(host) => {
+            // It becomes the program: the process is the same.
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", host]).arg(program());
+            command
+        }
+    };
+    let mut child = command
         .arg("serve")
         .arg("--config")
         .arg(setup.path().join("kmsgate.toml"))
@@ -432,12 +462,13 @@ fn spawn(setup: &Setup, log: &Log) -> (Child, SocketAddr, SocketAddr) {
         }
         line
     });
-    let field = |key: &str| {
-        let value = line.split(' ').find_map(|field| field.strip_prefix(key)).unwrap();
-        let value = value.rsplit('@').next().unwrap_or(value);
-        value.parse().unwrap_or_else(|_| panic!("no address in {line:?}"))
+    let fields = |key: &str| -> Vec<SocketAddr> {
+        let values = line.split(' ').filter_map(|field| field.strip_prefix(key));
+        let values = values.map(|value| value.trim_matches('"')).map(|value| value.rsplit('@').next().unwrap_or(value));
+        values.map(|value| value.parse().unwrap_or_else(|_| panic!("no address in {line:?}"))).collect()
     };
-    (child, field("portal="), field("service="))
+    let service = fields("service=")[0];
+    (child, fields("portal="), service)
 }
 
 /// What a command said.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use crate::gateway::built;
+use crate::gateway::{Setup, built};
 use crate::log::Log;
 use crate::namespace::{Host, cable};
 use crate::net::{Outcome, connect_from, echo, try_through};
@@ -176,6 +176,23 @@ impl Site {
         let table = Table::parse(&self.table).expect("a table").fingerprint();
         let session = Session::begin(&socket, table);
         Enforcer { child, log, session, socket, table }
+    }
+
+    /// A gateway that forwards in this site's kernel: both families, no provider checked, a window of a minute.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        let providers: Vec<_> = Family::BOTH
+            .into_iter()
+            .flat_map(|family| [0, 1].map(|number| format!("\"{}\"", family.provider(number))))
+            .collect();
+        Setup::new(Family::V4.provider(0))
+            .on(&self.gateway)
+            .service("port", "1688")
+            .service("providers", &format!("[{}]", providers.join(", ")))
+            .service("window", "\"60s\"")
+            .service("max_connection", "\"1h\"")
+            .section("portal", "listen = [\"192.0.2.1:80\", \"[2001:db8:0:1::1]:80\"]\ninsecure_http = true")
+            .section("forward", "mode = \"nftables\"\nexternal = [\"ext\"]")
     }
 
     /// Connects from one of the person's addresses, says something and waits for it to come back.

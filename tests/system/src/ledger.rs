@@ -26,6 +26,8 @@ pub struct Grant {
     pub given_back: u16,
     /// Claimed connections that have not ended.
     pub alive: u16,
+    /// Bytes from the person, and to them.
+    pub bytes: [i64; 2],
 }
 
 /// Every grant, oldest first.
@@ -35,7 +37,7 @@ pub struct Grant {
 #[must_use]
 pub fn grants(file: &Path) -> Vec<Grant> {
     let conn = open(file);
-    let sql = "SELECT domain || '/' || name, source, state, cause, ends_at, claims, given_back, alive FROM grants ORDER BY id";
+    let sql = "SELECT domain || '/' || name, source, state, cause, ends_at, claims, given_back, alive, bytes_in, bytes_out FROM grants ORDER BY id";
     let mut statement = conn.prepare(sql).unwrap();
     let rows = statement.query_map((), grant).unwrap();
     rows.map(Result::unwrap).collect()
@@ -77,5 +79,6 @@ fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
         claims: row.get(5)?,
         given_back: row.get(6)?,
         alive: row.get(7)?,
+        bytes: [row.get(8)?, row.get(9)?],
     })
 }

@@ -8,7 +8,7 @@ use kmsgate_system_tests::provider::{Manner, Provider};
 const HEADING: &str = "document.querySelector('h1').textContent";
 
 fn url(gateway: &Gateway, path: &str) -> String {
-    format!("http://{}{path}", gateway.portal)
+    format!("http://{}{path}", gateway.portal())
 }
 
 /// From the form to the page of the grant. The browser's address is 127.0.0.1.

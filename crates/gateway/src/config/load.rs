@@ -75,7 +75,7 @@ fn whole(file: &Path, root: &Section<'_, '_>) -> Config {
     let terms = services.iter().map(|service| Arc::clone(&service.value.terms)).collect();
     let policy = Policy { denials, rules, bypasses, services: terms, quota };
     let throttle = root.section("throttle", throttle::read);
-    let forward = root.section("forward", forward::read);
+    let forward = root.section("forward", |section| forward::read(section, &services));
     let (operator, operator_listen) = root.section("operator", operator::read);
     ports_are_free(root, &services, &forward.addresses, &portal_listen, operator_listen.as_ref());
     root.not_yet("mail");

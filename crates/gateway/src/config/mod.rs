@@ -35,6 +35,7 @@ use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
 use kmsgate_core::policy::Policy;
 use kmsgate_core::throttle::Limits;
+use kmsgate_orders::table::Refuse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -175,6 +176,8 @@ pub enum Health {
 /// `[forward]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
+    /// `mode = "nftables"`: what the kernel's forwarder needs; None: the relay alone.
+    pub kernel: Option<KernelSettings>,
     /// Our own addresses on which services are offered.
     pub addresses: Vec<IpAddr>,
     /// Most connections at once, all services together.
@@ -187,6 +190,21 @@ pub struct Forward {
     pub idle_timeout: Duration,
     /// Time between two health checks of a provider.
     pub health_every: Duration,
+}
+
+/// What `[forward]` says with `mode = "nftables"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelSettings {
+    /// Interfaces on which services are guarded.
+    pub external: Vec<String>,
+    /// What a connection without a grant gets.
+    pub refuse: Refuse,
+    /// Whether providers see the gateway's address.
+    pub masquerade: bool,
+    /// Which bits of a connection's mark are ours.
+    pub mark_mask: u32,
+    /// Grants that the enforcer opens in a second at most.
+    pub opens_per_second: u32,
 }
 
 /// Every `[[account_server]]`, and `[accounts]`.
@@ -288,6 +306,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// The socket of an enforcer that serve did not start.
+    #[must_use]
+    pub fn enforcer_socket(&self) -> PathBuf {
+        self.run_dir.join("enforcer.sock")
+    }
+
     /// The socket through which the command line talks to serve.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {

@@ -44,7 +44,7 @@ pub(crate) async fn start(place: &Place, provider: std::net::SocketAddr, log: Lo
     let mut config = Config::load(&path).map_err(|errors| DemoError::Config(errors.to_string()))?;
     config.log.target = log;
     let sockets = Sockets::bind(&config).map_err(DemoError::Serve)?;
-    Running::start(config, Some(path), sockets).await.map_err(DemoError::Serve)
+    Running::start(config, Some(path), sockets, None).await.map_err(DemoError::Serve)
 }
 
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, DemoError> {

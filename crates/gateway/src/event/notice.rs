@@ -62,6 +62,20 @@ pub enum Notice {
         /// Why.
         error: OpenError,
     },
+    /// The session with the enforcer ended.
+    EnforcerLost {
+        /// How.
+        detail: String,
+    },
+    /// There is a session with the enforcer again.
+    EnforcerBack,
+    /// Another program removed the kernel's ruleset; it was loaded again, and what is open is restored.
+    RulesetRemoved,
+    /// The kernel had elements of grants that the ledger does not know.
+    Swept {
+        /// How many.
+        grants: usize,
+    },
     /// The ledger did not do something.
     Ledger {
         /// Why.
@@ -210,6 +224,13 @@ impl Notice {
             }
             Self::Proxy { peer, detail } => Line::new("proxy").field("peer", peer).field("detail", detail),
             Self::NotOpened { error } => Line::new("not_opened").field("detail", error),
+            Self::EnforcerLost { detail } => Line::new("enforcer_lost").field("detail", detail),
+            Self::EnforcerBack => Line::new("enforcer_back"),
+            Self::RulesetRemoved => Line::new("ruleset_removed").field(
+                "detail",
+                "another program removed the kernel's ruleset; it is loaded again, open grants are restored",
+            ),
+            Self::Swept { grants } => Line::new("swept").field("elements_of_unknown_grants", grants),
             Self::Ledger { error } => Line::new("ledger").field("detail", error),
             Self::LogReceiver { detail } => Line::new("log_receiver").field("detail", detail),
             Self::Accept { listener, error } => Line::new("accept").field("listener", listener).field("detail", error),

@@ -4,40 +4,52 @@
 //! * [`slots`]: budgets: who may connect, how often, until when.
 //! * [`relay`]: accepts, joins to a provider, claims.
 //! * [`carry`]: carries one claimed connection to its end; [`passage`] moves its bytes; [`ends`] has its end written.
-//! * [`nft`]: the kernel's ruleset as text.
-//! * [`pool`], [`health`], [`msrpc`]: which provider, and whether it is up.
+//! * [`kernel`]: the kernel's packet path; [`nft`]: its ruleset as text.
+//! * [`providers`], [`pool`], [`health`], [`msrpc`]: which provider, and whether it is up.
 
 pub mod carry;
 mod ends;
 pub mod health;
+pub mod kernel;
 pub mod msrpc;
 pub mod nft;
 mod passage;
 pub mod pool;
+pub mod providers;
 pub mod relay;
 pub mod slots;
 
 use crate::clock::Clock;
-use crate::config::{Forward, Service};
+use crate::config::{Config, Forward, Service};
 use crate::event::news::News;
 use crate::event::notice::Notices;
 use crate::gate::Engine;
+use kernel::{Enforcer, Kernel};
 use kmsgate_core::grant::{GrantId, Totals};
 use kmsgate_core::name::ServiceName;
 use kmsgate_core::reason::Cause;
-use kmsgate_ledger::records::GrantRecord;
+use kmsgate_ledger::records::{GrantRecord, RunningClaim};
+use kmsgate_orders::order::Carrier;
+use providers::Providers;
+use relay::{NoProviderIs, Relay};
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Connections that the kernel holds for us.
 const BACKLOG: i32 = 4096;
 
-/// What carries the bytes. A closed list: the kernel's packet path is the other kind.
-pub enum Forwarder {
-    /// In user space, without any privilege.
-    Relay(relay::Relay),
+/// What carries the bytes: the relay, and beside it the kernel's packet path if the configuration says so. A grant is
+/// carried by one of them, chosen when it is opened.
+pub struct Forwarder {
+    providers: Arc<Providers>,
+    relay: Relay,
+    kernel: Option<Kernel>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// What a forwarder needs of the rest of the gateway.
@@ -86,7 +98,7 @@ pub fn bind(service: &Service, settings: &Forward) -> Result<Vec<TcpListener>, S
     let mut listeners = Vec::new();
     for address in &settings.addresses {
         let address = SocketAddr::new(*address, port);
-        let listener = crate::listen::tcp(address, BACKLOG).map_err(|error| StartError { address, error })?;
+        let listener = crate::listen::tcp(address, BACKLOG).map_err(|error| StartError::Listen(address, error))?;
         // Any free port is one port, the same on every address.
         port = listener.local_addr().map_or(port, |bound| bound.port());
         listeners.push(listener);
@@ -118,53 +130,70 @@ pub struct ProviderState {
     pub address: SocketAddr,
     /// Whether its last health check succeeded.
     pub up: bool,
+    /// Whether an operator keeps new connections from it.
+    pub drained: bool,
 }
 
 impl Forwarder {
     /// Asks each provider once whether it is up. `listeners` are those of [`bind`], service by service; nothing is accepted
-    /// before [`Forwarder::listen`].
+    /// before [`Forwarder::listen`]. `enforcer` is there if the kernel forwards.
     ///
     /// # Errors
-    /// If a listener cannot be used.
+    /// If a listener cannot be used, or the enforcer does not answer.
     pub async fn start(
-        services: &[Service],
+        config: &Config,
         listeners: Vec<Vec<TcpListener>>,
-        settings: &Forward,
+        enforcer: Option<Enforcer>,
         around: Around,
     ) -> Result<Self, StartError> {
-        relay::Relay::start(services, listeners, settings, around).await.map(Self::Relay)
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let providers = Providers::new(&config.services, &config.forward, around.notices.clone());
+        providers.watch(&stop, &tasks).await;
+        let kernel = match enforcer {
+            Some(enforcer) => {
+                let kernel = Kernel::start(config, enforcer, Arc::clone(&providers), around.clone()).await;
+                Some(kernel.map_err(StartError::Enforcer)?)
+            }
+            None => None,
+        };
+        let relay = Relay::start(&config.services, listeners, &config.forward, Arc::clone(&providers), around)?;
+        Ok(Self { providers, relay, kernel, stop, tasks })
     }
 
     /// Begins to accept connections.
     pub fn listen(&self) {
-        match self {
-            Self::Relay(relay) => relay.listen(),
-        }
+        self.relay.listen();
     }
 
     /// Where services are offered.
     #[must_use]
     pub fn bound(&self) -> Vec<(ServiceName, SocketAddr)> {
-        match self {
-            Self::Relay(relay) => relay.bound(),
-        }
+        self.relay.bound()
     }
 
     /// So many grants are about to be adopted.
     pub fn expect(&self, grants: usize) {
-        match self {
-            Self::Relay(relay) => relay.expect(grants),
+        if self.kernel.is_none() {
+            self.relay.expect(grants);
         }
     }
 
     /// Opens the way for a recorded grant.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing is open then.
+    /// [`OpenError`]; unless it is [`OpenError::Unavailable`], nothing is open then.
     pub async fn open(&self, grant: &GrantRecord) -> Result<Confirmed, OpenError> {
-        match self {
-            Self::Relay(relay) => relay.open(grant, relay::NoProviderIs::Refused).await,
+        let Some(kernel) = &self.kernel else { return self.relay.open(grant, NoProviderIs::Refused).await };
+        let carrier = kernel.carrier(grant);
+        if carrier == Carrier::Kernel {
+            return kernel.open(grant, carrier).await;
         }
+        let confirmed = self.relay.open(grant, NoProviderIs::Refused).await?;
+        if let Err(error) = kernel.open(grant, carrier).await {
+            self.relay.close(grant.id).await;
+            return Err(error);
+        }
+        Ok(confirmed)
     }
 
     /// Opens the way again for a grant found open at start, with what is left of its budget; providers may be down.
@@ -172,8 +201,31 @@ impl Forwarder {
     /// # Errors
     /// [`OpenError`].
     pub async fn adopt(&self, grant: &GrantRecord) -> Result<Confirmed, OpenError> {
-        match self {
-            Self::Relay(relay) => relay.open(grant, relay::NoProviderIs::Accepted).await,
+        let Some(kernel) = &self.kernel else { return self.relay.open(grant, NoProviderIs::Accepted).await };
+        match kernel.adopt(grant).await? {
+            (confirmed, Carrier::Kernel) => Ok(confirmed),
+            (_, Carrier::Relay) => self.relay.open(grant, NoProviderIs::Accepted).await,
+        }
+    }
+
+    /// Begins with what the last run left running: claims of connections that the kernel carries.
+    pub fn ran(&self, running: &[RunningClaim]) {
+        if let Some(kernel) = &self.kernel {
+            kernel.ran(running);
+        }
+    }
+
+    /// A grant of the last run that nobody adopts, and that may have something open all the same: [`Forwarder::close`] shuts it.
+    pub fn leftover(&self, grant: &GrantRecord) {
+        if let Some(kernel) = &self.kernel {
+            kernel.leftover(grant);
+        }
+    }
+
+    /// All that was open is adopted.
+    pub async fn adopted(&self) {
+        if let Some(kernel) = &self.kernel {
+            kernel.adopted().await;
         }
     }
 
@@ -191,40 +243,56 @@ impl Forwarder {
     /// Shuts the way, resets live connections, and returns when they have ended: what came of them in all. A grant that has
     /// no way open has nothing in all.
     pub async fn close(&self, id: GrantId) -> Option<Totals> {
-        match self {
-            Self::Relay(relay) => relay.close(id).await,
+        match &self.kernel {
+            Some(kernel) if kernel.carries(id) == Some(Carrier::Kernel) => kernel.close(id).await,
+            Some(kernel) => {
+                let totals = self.relay.close(id).await;
+                kernel.close(id).await;
+                totals
+            }
+            None => self.relay.close(id).await,
         }
     }
 
     /// How a grant stands; none if no way is open for it.
     #[must_use]
     pub fn live(&self, id: GrantId) -> Option<Live> {
-        match self {
-            Self::Relay(relay) => relay.live(id),
-        }
+        self.kernel.as_ref().and_then(|kernel| kernel.live(id)).or_else(|| self.relay.live(id))
     }
 
     /// How many grants have a way open.
     #[must_use]
     pub fn open_grants(&self) -> usize {
-        match self {
-            Self::Relay(relay) => relay.open_grants(),
-        }
+        self.relay.open_grants() + self.kernel.as_ref().map_or(0, Kernel::open_grants)
     }
 
     /// Every provider of every service.
     #[must_use]
     pub fn providers(&self) -> Vec<ProviderState> {
-        match self {
-            Self::Relay(relay) => relay.providers(),
-        }
+        self.providers.states()
     }
 
-    /// Ends every connection and task. Grants stay as the ledger has them.
+    /// Whether grants can be opened, as far as it hangs on the forwarder.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.kernel.as_ref().is_none_or(Kernel::ready)
+    }
+
+    /// Keeps new connections from a provider, or no longer; whether there is such a provider.
+    #[must_use]
+    pub fn drain(&self, service: &ServiceName, provider: SocketAddr, drained: bool) -> bool {
+        self.providers.drain(service, provider, drained)
+    }
+
+    /// Ends every task, and every connection that the relay carries. Grants stay as the ledger has them.
     pub async fn stop(&self) {
-        match self {
-            Self::Relay(relay) => relay.stop().await,
+        self.stop.cancel();
+        self.relay.stop().await;
+        if let Some(kernel) = &self.kernel {
+            kernel.stop().await;
         }
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -253,24 +321,31 @@ impl std::error::Error for OpenError {}
 
 /// Why the forwarder did not start.
 #[derive(Debug)]
-pub struct StartError {
-    /// The address that could not be bound.
-    pub address: SocketAddr,
-    /// Why.
-    pub error: std::io::Error,
+pub enum StartError {
+    /// An address could not be bound.
+    Listen(SocketAddr, std::io::Error),
+    /// There is no session with the enforcer.
+    Enforcer(String),
 }
 
 impl StartError {
     /// The fault of a listener of this service.
     fn of(service: &Service) -> impl Fn(std::io::Error) -> Self {
         let address = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), service.port);
-        move |error| Self { address, error }
+        move |error| Self::Listen(address, error)
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.error)
+        match self {
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Enforcer(why) => write!(
+                f,
+                "no session with the enforcer: {why}; start kmsgate as root, or kmsgate-enforcer before it \
+                 (kmsgate-enforcer(8))"
+            ),
+        }
     }
 }
 

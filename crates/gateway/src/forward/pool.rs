@@ -16,7 +16,8 @@ pub struct Pool {
 pub struct Provider {
     /// Where.
     pub address: SocketAddr,
-    up: AtomicBool,
+    healthy: AtomicBool,
+    drained: AtomicBool,
     doubt: Notify,
 }
 
@@ -31,15 +32,32 @@ impl Provider {
         self.doubt.notified().await;
     }
 
-    /// Whether it is up.
+    /// Whether new connections may go to it.
     #[must_use]
     pub fn up(&self) -> bool {
-        self.up.load(Ordering::Acquire)
+        self.healthy() && !self.drained()
+    }
+
+    /// Whether its last health check succeeded.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Whether an operator keeps new connections from it.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// Keeps new connections from it, or no longer.
+    pub fn drain(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Release);
     }
 
     /// Notes what a check saw; whether that is news.
     pub fn note(&self, up: bool) -> bool {
-        self.up.swap(up, Ordering::AcqRel) != up
+        self.healthy.swap(up, Ordering::AcqRel) != up
     }
 }
 
@@ -47,8 +65,12 @@ impl Pool {
     /// Providers of which none is known to be up.
     #[must_use]
     pub fn new(addresses: &[SocketAddr]) -> Self {
-        let provider =
-            |address: &SocketAddr| Provider { address: *address, up: AtomicBool::new(false), doubt: Notify::new() };
+        let provider = |address: &SocketAddr| Provider {
+            address: *address,
+            healthy: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+            doubt: Notify::new(),
+        };
         Self { providers: addresses.iter().map(provider).collect(), turn: AtomicUsize::new(0) }
     }
 

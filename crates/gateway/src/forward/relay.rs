@@ -7,8 +7,9 @@
 use super::carry::{self, Limits, Verdict};
 use super::ends::{self, Ended};
 use super::pool::Pool;
+use super::providers::Providers;
 use super::slots::{NoSlot, Place, Slots};
-use super::{Around, Confirmed, Live, OpenError, ProviderState, StartError, health};
+use super::{Around, Confirmed, Live, OpenError, StartError};
 use crate::config::{Forward, Protocol, Service};
 use crate::event::notice::Notice;
 use crate::vital::Vital;
@@ -31,8 +32,6 @@ use tokio_util::task::TaskTracker;
 
 /// After an accept that failed for want of something (EMFILE, ENOBUFS), the next one waits so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A provider to which a connect failed is checked out of turn, but no more often than this.
-const DOUBTED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// The relay of one gateway.
 pub struct Relay {
@@ -43,6 +42,7 @@ pub struct Relay {
 struct Inner {
     slots: Arc<Slots>,
     services: Vec<Guarded>,
+    providers: Arc<Providers>,
     settings: Forward,
     around: Around,
     /// One for each connection at once.
@@ -60,7 +60,6 @@ struct Inner {
 /// A service as the relay has it.
 struct Guarded {
     service: Service,
-    pool: Pool,
     bound: Vec<SocketAddr>,
 }
 
@@ -78,10 +77,11 @@ impl Relay {
     ///
     /// # Errors
     /// If a listener cannot be used.
-    pub async fn start(
+    pub fn start(
         services: &[Service],
         listeners: Vec<Vec<std::net::TcpListener>>,
         settings: &Forward,
+        providers: Arc<Providers>,
         around: Around,
     ) -> Result<Self, StartError> {
         let mut waiting = Vec::new();
@@ -93,7 +93,7 @@ impl Relay {
                 bound.push(address);
                 waiting.push((index, TcpListener::from_std(listener).map_err(StartError::of(service))?));
             }
-            guarded.push(Guarded { service: service.clone(), pool: Pool::new(&service.providers), bound });
+            guarded.push(Guarded { service: service.clone(), bound });
         }
         let slots = Arc::new(Slots::new(settings.grants));
         let (ended, ends) = unbounded_channel();
@@ -102,6 +102,7 @@ impl Relay {
         let inner = Arc::new(Inner {
             slots,
             services: guarded,
+            providers,
             settings: settings.clone(),
             around,
             room: Arc::new(Semaphore::new(settings.connections)),
@@ -111,7 +112,6 @@ impl Relay {
             last,
             writing,
         });
-        watch_providers(&inner).await;
         Ok(Self { inner, waiting: Mutex::new(waiting) })
     }
 
@@ -141,7 +141,7 @@ impl Relay {
         let named = |guarded: &Guarded| guarded.service.terms.service == grant.service;
         let index = self.inner.services.iter().position(named);
         let index = index.ok_or_else(|| OpenError::Unavailable(format!("there is no service {}", grant.service)))?;
-        let up = self.inner.services.get(index).is_some_and(|guarded| guarded.pool.any_up());
+        let up = self.inner.providers.pool(index).is_some_and(Pool::any_up);
         if no_provider == NoProviderIs::Refused && !up {
             return Err(OpenError::NoProvider);
         }
@@ -184,21 +184,6 @@ impl Relay {
         self.inner.slots.len()
     }
 
-    /// Every provider of every service.
-    #[must_use]
-    pub fn providers(&self) -> Vec<ProviderState> {
-        let each = |guarded: &Guarded| {
-            let service = guarded.service.terms.service.clone();
-            let state = move |provider: &super::pool::Provider| ProviderState {
-                service: service.clone(),
-                address: provider.address,
-                up: provider.up(),
-            };
-            guarded.pool.all().iter().map(state).collect::<Vec<_>>()
-        };
-        self.inner.services.iter().flat_map(each).collect()
-    }
-
     /// Ends every connection and task; returns when they have ended.
     pub async fn stop(&self) {
         self.inner.stop.cancel();
@@ -208,51 +193,6 @@ impl Relay {
         self.inner.last.cancel();
         self.inner.writing.close();
         self.inner.writing.wait().await;
-    }
-}
-
-/// Asks every provider once, then again and again, each on its own.
-async fn watch_providers(inner: &Arc<Inner>) {
-    let mut first = tokio::task::JoinSet::new();
-    for index in 0..inner.services.len() {
-        let count = inner.services.get(index).map_or(0, |guarded| guarded.pool.all().len());
-        for number in 0..count {
-            let inner = Arc::clone(inner);
-            first.spawn(async move {
-                ask(&inner, index, number).await;
-                let watching = Arc::clone(&inner);
-                inner.tasks.spawn(async move { watch(&watching, index, number).await });
-            });
-        }
-    }
-    while first.join_next().await.is_some() {}
-}
-
-async fn watch(inner: &Inner, index: usize, number: usize) {
-    let Some(provider) = inner.services.get(index).and_then(|guarded| guarded.pool.all().get(number)) else { return };
-    loop {
-        let doubted = async {
-            tokio::time::sleep(DOUBTED_AT_MOST_EVERY).await;
-            provider.doubted().await;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(inner.settings.health_every) => {}
-            () = doubted => {}
-            () = inner.stop.cancelled() => return,
-        }
-        ask(inner, index, number).await;
-    }
-}
-
-async fn ask(inner: &Inner, index: usize, number: usize) {
-    let Some(guarded) = inner.services.get(index) else { return };
-    let Some(provider) = guarded.pool.all().get(number) else { return };
-    let seen = health::check(provider.address, guarded.service.health, inner.settings.connect_timeout).await;
-    let up = seen.is_ok();
-    if provider.note(up) || !up && inner.tasks.is_empty() {
-        let (Ok(detail) | Err(detail)) = seen;
-        let service = guarded.service.terms.service.clone();
-        inner.around.notices.say(Notice::Provider { service, provider: provider.address, up, detail });
     }
 }
 
@@ -307,7 +247,7 @@ async fn serve(
     mut client: TcpStream,
     peer: SocketAddr,
 ) {
-    let Some(guarded) = inner.services.get(index) else { return };
+    let Some((guarded, pool)) = inner.services.get(index).zip(inner.providers.pool(index)) else { return };
     let grant = place.grant();
     let cut = place.cut();
     let mut cut = pin!(cut.cancelled());
@@ -315,7 +255,7 @@ async fn serve(
     let window = inner.around.clock.now().boot.until(deadline);
     let until = Instant::now() + window;
     let joined = tokio::select! {
-        joined = join(&guarded.pool, inner.settings.connect_timeout, until) => joined,
+        joined = join(pool, inner.settings.connect_timeout, until) => joined,
         () = &mut cut => None,
     };
     let Some((mut upstream, provider)) = joined else {

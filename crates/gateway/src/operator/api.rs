@@ -216,7 +216,9 @@ async fn status(State(operator): Shared) -> Answer {
             "connections": terms.connections,
             "open_grants": gate.ledger.count_open(name.clone()).await?,
             "providers": providers
-                .map(|provider| json!({ "address": provider.address.to_string(), "up": provider.up }))
+                .map(|provider| json!({
+                    "address": provider.address.to_string(), "up": provider.up, "drained": provider.drained
+                }))
                 .collect::<Vec<_>>(),
         }));
     }

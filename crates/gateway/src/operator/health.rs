@@ -46,12 +46,15 @@ async fn missing(gate: &Gate) -> Vec<String> {
     if !gate.accounts.load().usable() {
         missing.push("accounts: no server is usable".to_owned());
     }
+    if !gate.forwarder.ready() {
+        missing.push("forwarder: no session with the enforcer".to_owned());
+    }
     let (bound, providers) = (gate.forwarder.bound(), gate.forwarder.providers());
     for terms in &gate.policy.load().services {
         let name = &terms.service;
         if !bound.iter().any(|(service, _)| service == name) {
             missing.push(format!("service {name}: not offered before a restart"));
-        } else if !providers.iter().any(|provider| provider.service == *name && provider.up) {
+        } else if !providers.iter().any(|provider| provider.service == *name && provider.up && !provider.drained) {
             missing.push(format!("service {name}: no provider is up"));
         }
     }
@@ -102,7 +105,7 @@ async fn register(gate: &Gate, registry: &mut Registry) {
     for provider in gate.forwarder.providers() {
         let labels = Service { service: provider.service.to_string() };
         providers.get_or_create(&labels).inc();
-        up.get_or_create(&labels).inc_by(i64::from(provider.up));
+        up.get_or_create(&labels).inc_by(i64::from(provider.up && !provider.drained));
     }
     registry.register("providers", "Providers of a service", providers);
     registry.register("providers_up", "Of those, the ones whose last health check succeeded", up);

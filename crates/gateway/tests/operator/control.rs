@@ -67,7 +67,7 @@ impl Site {
         let config = Config::load(&path).unwrap();
         let asked = Arc::new(Gateway::of(&config));
         let sockets = Sockets::bind(&config).unwrap();
-        let running = Running::start(config, Some(path), sockets).await.unwrap();
+        let running = Running::start(config, Some(path), sockets, None).await.unwrap();
         Self { running, asked, health, place }
     }
 

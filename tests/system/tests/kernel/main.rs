@@ -1,6 +1,8 @@
 //! The kernel forwarder, in network namespaces.
 
 #[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod p1_one_connection_only;
 #[cfg(test)]
 mod ruleset;

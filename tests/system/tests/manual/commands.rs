@@ -40,8 +40,11 @@ fn chapter_is_true(name: &str) {
     let provider = Provider::start(Manner::Echo);
     let gateway = Setup::new(provider.address).start();
     let granted = gateway.granted(at(1, 1), "alice");
-    let mut known =
-        Known { grant: granted.text("id"), token: granted.text("token"), portal: format!("http://{}", gateway.portal) };
+    let mut known = Known {
+        grant: granted.text("id"),
+        token: granted.text("token"),
+        portal: format!("http://{}", gateway.portal()),
+    };
     for shown in run {
         let words: Vec<String> = shown.words.iter().map(|word| known.put_into(word)).collect();
         // A table for spreadsheets ends its lines as RFC 4180 has it.

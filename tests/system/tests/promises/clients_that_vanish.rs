@@ -14,14 +14,14 @@ fn a_thousand_clients_that_vanish_leave_no_grant_opening() {
     let headers = [("Content-Type", "application/json")];
     let body = credentials("alice", PASSWORD);
     let request = Request { method: "POST", path: "/api/v1/grants", headers: &headers, body: body.as_bytes() };
-    let bytes = request.bytes(gateway.portal);
+    let bytes = request.bytes(gateway.portal());
     std::thread::scope(|scope| {
         for worker in 0..20_u8 {
             let (gateway, bytes) = (&gateway, &bytes);
             scope.spawn(move || {
                 for round in 1..=50_u8 {
                     let point = usize::from(worker) * 50 + usize::from(round);
-                    let mut stream = connect_from(at(worker, round), gateway.portal).unwrap();
+                    let mut stream = connect_from(at(worker, round), gateway.portal()).unwrap();
                     // A third of them in the middle of the request, the others at its end or in the answer.
                     let sent = if point % 3 == 0 { point % bytes.len() } else { bytes.len() };
                     stream.write_all(&bytes[..sent]).unwrap();
@@ -55,8 +55,8 @@ fn f15_hanging_up_is_no_way_to_guess_for_free() {
     for guess in 1..=2_u8 {
         let body = credentials("alice", "a guess");
         let request = Request { method: "POST", path: "/api/v1/grants", headers: &headers, body: body.as_bytes() };
-        let mut stream = connect_from(at(1, guess), gateway.portal).unwrap();
-        stream.write_all(&request.bytes(gateway.portal)).unwrap();
+        let mut stream = connect_from(at(1, guess), gateway.portal()).unwrap();
+        stream.write_all(&request.bytes(gateway.portal())).unwrap();
         gateway
             .log
             .until("the guess is with the mail server", || (mail.passwords() == usize::from(guess)).then_some(()));
@@ -80,8 +80,8 @@ fn p9_a_cancel_whose_client_vanishes_is_carried_out() {
         let path = format!("/api/v1/grants/{}", granted.text("id"));
         let headers = [("Authorization", bearer.as_str())];
         let request = Request { method: "DELETE", path: &path, headers: &headers, body: b"" };
-        let mut stream = connect_from(at(3, round), gateway.portal).unwrap();
-        stream.write_all(&request.bytes(gateway.portal)).unwrap();
+        let mut stream = connect_from(at(3, round), gateway.portal()).unwrap();
+        stream.write_all(&request.bytes(gateway.portal())).unwrap();
         // Some at once, some while the close is being written.
         std::iter::repeat_n((), usize::from(round) * 40).for_each(|()| std::thread::yield_now());
         reset(stream);

@@ -1,0 +1,84 @@
+//! The enforcer's table for a configuration. What must never happen here: a place in it that is another one for serve.
+
+use crate::config::{Config, KernelSettings};
+use ipnet::IpNet;
+use kmsgate_core::name::ServiceName;
+use kmsgate_core::policy::Policy;
+use kmsgate_orders::table::{LONGEST_WINDOW, Network, ProviderEntry, ServiceEntry, Table, is_service_name};
+
+/// The table; none unless the kernel forwards. Services and providers stand in the order of the configuration. `ports` are
+/// those at which services really are, where the configuration says "any free one".
+#[must_use]
+pub fn of(config: &Config, ports: &[u16]) -> Option<Table> {
+    let KernelSettings { external, refuse, masquerade, mark_mask, opens_per_second } = config.forward.kernel.clone()?;
+    let services = config.services.iter().enumerate().map(|(index, service)| ServiceEntry {
+        name: name(index, service.terms.service.as_str()),
+        port: ports.get(index).copied().unwrap_or(service.port),
+        max_bytes_in: service.max_bytes_in.unwrap_or(0),
+        providers: service.providers.iter().map(|address| ProviderEntry { address: *address, weight: 1 }).collect(),
+        bypass: bypass(&config.policy, &service.terms.service),
+    });
+    Some(Table {
+        external,
+        refuse,
+        masquerade,
+        mark_mask,
+        // An operator may open a grant for as long as this.
+        longest_window: LONGEST_WINDOW,
+        opens_per_second,
+        grants: u32::try_from(config.forward.grants).unwrap_or(u32::MAX),
+        services: services.collect(),
+    })
+}
+
+/// The service's own name where nft can have it, else one that is nobody else's.
+fn name(index: usize, service: &str) -> String {
+    if is_service_name(service) { service.to_owned() } else { format!("service{index}") }
+}
+
+/// The networks that need no sign-in for a service, none within another: the kernel's set takes each address once.
+fn bypass(policy: &Policy, service: &ServiceName) -> Vec<Network> {
+    let of_it = policy.bypasses.iter().filter(|bypass| bypass.services.is_empty() || bypass.services.contains(service));
+    let networks: Vec<IpNet> = of_it.flat_map(|bypass| bypass.networks.iter().map(IpNet::trunc)).collect();
+    let network = |network: IpNet| Network { first: network.network(), prefix: network.prefix_len() };
+    IpNet::aggregate(&networks).into_iter().map(network).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn table(text: &str) -> Table {
+        let common = "[portal]\nlisten = [\"127.0.0.1:0\"]\n[[account_server]]\nname = \"a\"\nkind = \"file\"\npath = \"/x\"\n\
+                      [forward]\nmode = \"nftables\"\nexternal = [\"eth0\"]\n";
+        let config = Config::parse(Path::new("kmsgate.toml"), &format!("{common}{text}")).unwrap();
+        of(&config, &[1688, 7]).unwrap()
+    }
+
+    #[test]
+    fn every_table_is_one_that_the_enforcer_reads() {
+        let made = table(
+            "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\", \"[2001:db8::2]:1688\"]\nmax_bytes_in = 9\n\
+             [[service]]\nname = \"2-nd\"\nport = 0\nproviders = [\"10.0.0.2:7\"]\n",
+        );
+        assert_eq!(Table::parse(&made.write()), Ok(made.clone()));
+        assert_eq!(made.services[0].name, "kms");
+        assert_eq!(made.services[0].max_bytes_in, 9);
+        assert_eq!((made.services[1].name.as_str(), made.services[1].port), ("service1", 7));
+    }
+
+    #[test]
+    fn a_bypass_within_another_is_there_once() {
+        let made = table(
+            "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\"]\n\
+             [[service]]\nname = \"other\"\nport = 7\nproviders = [\"10.0.0.2:7\"]\n\
+             [[bypass]]\nname = \"all\"\nnetworks = [\"140.113.0.0/16\"]\n\
+             [[bypass]]\nname = \"some\"\nnetworks = [\"140.113.10.0/24\", \"2001:288::/32\"]\nservices = [\"kms\"]\n",
+        );
+        let networks =
+            |service: usize| -> Vec<String> { made.services[service].bypass.iter().map(ToString::to_string).collect() };
+        assert_eq!(networks(0), ["140.113.0.0/16", "2001:288::/32"]);
+        assert_eq!(networks(1), ["140.113.0.0/16"]);
+    }
+}

@@ -1,0 +1,71 @@
+//! The whole gateway with the kernel's packet path: from a sign-in to the record.
+
+use kmsgate_system_tests::kernel::{Family, Site};
+use kmsgate_system_tests::kernel_needs;
+use kmsgate_system_tests::provider::Manner;
+
+#[test]
+fn a_sign_in_opens_the_kernel_for_one_connection_and_the_record_has_it() {
+    kernel_needs!();
+    let site = Site::new();
+    let providers = site.echoing();
+    let gateway = site.setup().start();
+    for family in Family::BOTH {
+        let address = family.person(9);
+        assert!(!site.connect(address).is_through(), "{family:?}: before the sign-in");
+        let granted = site.person.within(|| gateway.granted(address, "alice"));
+        let connection = site.connect(address);
+        assert!(connection.is_through(), "{family:?}: {connection:?}\n{}", gateway.log.text());
+        assert!(!site.connect(address).is_through(), "{family:?}: a second one");
+        drop(connection);
+        let grants = gateway.until("the end", |grants| grants.iter().all(|grant| grant.state == "closed"));
+        let grant = grants.last().unwrap();
+        assert_eq!((grant.cause.as_deref(), grant.claims), (Some("used"), 1), "{grant:?}");
+        assert!(grant.bytes[0] > 0 && grant.bytes[1] > 0, "{grant:?}");
+        let shown = site.person.within(|| gateway.show(address, &granted));
+        assert_eq!(shown.text("state"), "closed");
+    }
+    assert_eq!(providers.iter().map(|provider| provider.accepted()).sum::<usize>(), 2);
+}
+
+#[test]
+fn p5_a_restart_keeps_end_budget_and_running_connections() {
+    kernel_needs!();
+    let site = Site::new();
+    let _providers = site.echoing();
+    let mut gateway = site.setup().service("connections", "3").start();
+    let address = Family::V4.person(1);
+    let granted = site.person.within(|| gateway.granted(address, "alice"));
+    let first = site.connect(address).through();
+    gateway.until("the first claim", |grants| grants[0].claims == 1);
+    let end = gateway.only_grant().ends_at;
+    gateway.kill9();
+    // The kernel goes on alone: the second of three.
+    let second = site.connect(address).through();
+    gateway.start_again();
+    let grant = gateway.until("the second claim", |grants| grants[0].claims == 2).remove(0);
+    assert_eq!((grant.state, grant.ends_at), ("open", end));
+    assert!(kmsgate_system_tests::net::echo(first).is_through(), "the first goes on");
+    assert!(kmsgate_system_tests::net::echo(second).is_through(), "so does the second");
+    assert!(site.connect(address).is_through(), "the third");
+    assert!(!site.connect(address).is_through(), "a fourth");
+    let cancelled = site.person.within(|| gateway.cancel(address, &granted));
+    assert_eq!(cancelled.text("state"), "closed");
+    assert_eq!(gateway.only_grant().claims, 3);
+}
+
+#[test]
+fn f07_a_connection_that_the_provider_resets_is_given_back() {
+    kernel_needs!();
+    let site = Site::new();
+    let _resetting = [0, 1].map(|number| site.provider(number, Family::V4, Manner::Reset));
+    let gateway = site.setup().start();
+    let address = Family::V4.person(1);
+    site.person.within(|| gateway.granted(address, "alice"));
+    assert!(!site.connect(address).is_through());
+    gateway.until("one given back", |grants| grants[0].given_back == 1 && grants[0].claims == 0);
+    // And the kernel lets in the next.
+    assert!(!site.connect(address).is_through());
+    gateway.until("another given back", |grants| grants[0].given_back == 2);
+    assert_eq!(gateway.only_grant().state, "open");
+}
