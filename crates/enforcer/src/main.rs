@@ -1,8 +1,8 @@
 //! `kmsgate-enforcer`: see the library. Exit codes: 0 told to leave, 1 failed, 2 usage, 78 bad table.
 
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
-use kmsgate_enforcer::serve::Sessions;
-use kmsgate_enforcer::{sandbox, serve};
+use kmsgate_enforcer::sandbox::{self, Files};
+use kmsgate_enforcer::serve::{self, Sessions};
 use kmsgate_orders::table::Table;
 use rustix::fs::Mode;
 use std::fmt::Display;
@@ -48,8 +48,11 @@ fn run(arguments: &Arguments) -> Result<(), (u8, String)> {
     // What must come before rights are given up: after this no file is opened and no socket made.
     let (enforcer, found) =
         Enforcer::start(table.clone(), since_boot()).map_err(|error| failed("cannot load the ruleset")(&error))?;
-    sandbox::shut().map_err(|error| failed("cannot shut itself in")(&error))?;
-    eprintln!("kmsgate-enforcer: serving socket={whence} ruleset={found:?}");
+    let files = sandbox::shut().map_err(|error| failed("cannot shut itself in")(&error))?;
+    if files != Files::Closed {
+        eprintln!("kmsgate-enforcer: this kernel's Landlock does not close all files ({files:?}): seccomp alone does");
+    }
+    eprintln!("kmsgate-enforcer: serving socket={whence} ruleset={found:?} files={files:?}");
     serve::run(enforcer, &table, sessions).map_err(|error| failed("netlink")(&error))
 }
 

@@ -12,11 +12,13 @@ use kmsgate_enforcer::carry_out::since_boot;
 use kmsgate_orders::order::{Answer, Carrier, GrantName, News, Opening, Order, Place, VERSION};
 use kmsgate_orders::table::Table;
 use kmsgate_orders::wire::{Reply, frame};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// The gateway's addresses on the side of the people.
@@ -144,28 +146,31 @@ impl Site {
         all.map(|(number, family)| self.provider(number, family, Manner::Echo)).collect()
     }
 
+    /// The enforcer's command, not started, and its socket: until its standard input ends it serves.
+    ///
+    /// # Panics
+    /// If the table cannot be written.
+    #[must_use]
+    pub fn command(&self) -> (Command, PathBuf) {
+        let table = self.directory.path().join("table");
+        std::fs::write(&table, &self.table).expect("written");
+        let socket = self.directory.path().join("enforcer.sock");
+        let mut command =
+            self.gateway.command(built("kmsgate-enforcer", "kmsgate-enforcer").to_str().expect("a plain path"));
+        command.args(["--until-stdin-ends", "--user", "65534", "--table"]).arg(&table).arg("--socket").arg(&socket);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        (command, socket)
+    }
+
     /// Starts the enforcer.
     ///
     /// # Panics
     /// If it does not come up.
     #[must_use]
     pub fn enforcer(&self) -> Enforcer {
-        let table = self.directory.path().join("table");
-        std::fs::write(&table, &self.table).expect("written");
-        let socket = self.directory.path().join("enforcer.sock");
+        let (mut command, socket) = self.command();
         let log = Log::default();
-        let mut child = self
-            .gateway
-            .command(built("kmsgate-enforcer", "kmsgate-enforcer").to_str().expect("a plain path"))
-            .args(["--until-stdin-ends", "--user", "65534", "--table"])
-            .arg(&table)
-            .arg("--socket")
-            .arg(&socket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ip starts");
+        let mut child = command.spawn().expect("ip starts");
         log.collect(child.stderr.take().expect("its lines"));
         log.until("the line that says that it serves", || {
             if let Some(status) = child.try_wait().expect("its status") {
@@ -250,7 +255,7 @@ pub struct Enforcer {
     pub log: Log,
     /// Its first session.
     pub session: Session,
-    socket: std::path::PathBuf,
+    socket: PathBuf,
     table: u64,
 }
 
@@ -270,6 +275,30 @@ impl Enforcer {
         let opening = opening(grant, address, seconds, connections);
         assert_eq!(self.session.order(Order::Open(opening)), Answer::Done, "{}", self.log.text());
         opening.grant
+    }
+
+    /// Its number; `ip netns exec` has become the enforcer by the time that it serves.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Ends its standard input, which tells it to leave, and waits until it has left.
+    ///
+    /// # Panics
+    /// If it has no status.
+    #[must_use]
+    pub fn leave(mut self) -> ExitStatus {
+        drop(self.child.stdin.take());
+        self.child.wait().expect("its status")
     }
 
     /// SIGKILL, and it is gone. `ip netns exec` has become the enforcer by then.

@@ -6,3 +6,5 @@ mod gateway;
 mod p1_one_connection_only;
 #[cfg(test)]
 mod ruleset;
+#[cfg(test)]
+mod sandbox;
