@@ -9,6 +9,7 @@ pub(crate) fn run() -> ExitCode {
     let well = [
         step("formatting", || cargo(&["fmt", "--all", "--check"]).map(drop)),
         step("rules of the house", sources::rules),
+        step("what must be small is small", sources::small),
         step("proof types have their makers and no others", sources::makers),
         step("licences, sources, duplicates", dependencies::review),
         step("edges between crates", dependencies::edges),

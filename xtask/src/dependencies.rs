@@ -62,19 +62,70 @@ const EDGES: &[(&str, Edge, &str)] = &[
         "the ledger talks to a disk alone",
     ),
     ("kmsgate-orders", Edge::Nothing, "both ends of an order can read all of it"),
-    (
-        "kmsgate-enforcer",
-        Edge::Never(&["tokio", "mio", "hyper", "axum", "rustls", "rusqlite", "serde_json", "toml"]),
-        "the holder of the capability is small enough to read",
-    ),
+    ("kmsgate-enforcer", Edge::Families(TOO_MUCH), "the holder of the capability is small enough to read"),
+];
+
+/// Families of crates that are too much for whoever holds a capability: runtimes, TLS, databases, HTTP, readers of rich
+/// formats. A crate is of a family if it bears its name, or one that begins with it and a hyphen or an underscore.
+const TOO_MUCH: &[&str] = &[
+    // Runtimes and what waits for them.
+    "tokio",
+    "async",
+    "smol",
+    "mio",
+    "futures",
+    "polling",
+    "socket2",
+    "rayon",
+    // TLS and cryptography.
+    "rustls",
+    "native-tls",
+    "openssl",
+    "ring",
+    "aws-lc",
+    // Databases.
+    "rusqlite",
+    "libsqlite3",
+    "sqlx",
+    "mysql",
+    "postgres",
+    // HTTP.
+    "hyper",
+    "h2",
+    "http",
+    "axum",
+    "tower",
+    "reqwest",
+    "ureq",
+    // Rich formats.
+    "serde",
+    "toml",
+    "regex",
 ];
 
 /// What a crate may build on.
 enum Edge {
     /// Anything but these.
     Never(&'static [&'static str]),
+    /// Anything but crates of these families, at build time too.
+    Families(&'static [&'static str]),
     /// The standard library alone.
     Nothing,
+}
+
+impl Edge {
+    /// The crates of a `cargo tree` that must not be in it; its first line is the crate itself.
+    fn crossed<'a>(&self, tree: &'a str) -> impl Iterator<Item = &'a str> {
+        let reached: BTreeSet<&str> = tree.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+        let of = |name: &str, family: &str| {
+            name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+        };
+        reached.into_iter().filter(move |name| match self {
+            Self::Never(forbidden) => forbidden.contains(name),
+            Self::Families(families) => families.iter().any(|family| of(name, family)),
+            Self::Nothing => !name.is_empty(),
+        })
+    }
 }
 
 /// One crate that is built into something of ours.
@@ -152,13 +203,9 @@ pub(crate) fn edges() -> Result<(), String> {
         if !std::path::Path::new("crates").join(part.trim_start_matches("kmsgate-")).exists() {
             continue;
         }
-        let tree = cargo(&["tree", "--package", part, "--edges", "normal", "--prefix", "none", "--format", "{p}"])?;
-        let reached: BTreeSet<&str> = tree.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
-        let wrong = reached.into_iter().filter(|name| match edge {
-            Edge::Never(forbidden) => forbidden.contains(name),
-            Edge::Nothing => !name.is_empty(),
-        });
-        findings.extend(wrong.map(|name| format!("{part} reaches {name}: {why}")));
+        let kinds = if matches!(edge, Edge::Families(_)) { "normal,build" } else { "normal" };
+        let tree = cargo(&["tree", "--package", part, "--edges", kinds, "--prefix", "none", "--format", "{p}"])?;
+        findings.extend(edge.crossed(&tree).map(|name| format!("{part} reaches {name}: {why}")));
     }
     none(findings)
 }
@@ -175,6 +222,22 @@ mod tests {
         for unmet in ["", "GPL-3.0-or-later", "MIT AND GPL-2.0-only", "MPL-2.0"] {
             assert!(!satisfied(unmet), "{unmet}");
         }
+    }
+
+    #[test]
+    fn a_tree_with_a_runtime_is_refused() {
+        let tree = "kmsgate-enforcer v0.1.0 (/src)\nkmsgate-orders v0.1.0 (/src)\nlibc v0.2.1\nrustix v1.1.6\nlibc v0.2.1 (*)\n";
+        let edge = Edge::Families(TOO_MUCH);
+        let with = |more: &str| format!("{tree}{more}");
+        assert_eq!(edge.crossed(tree).count(), 0);
+        for name in ["tokio", "async-std", "smol", "mio", "rustls", "openssl-sys", "ring", "rusqlite", "sqlx-core"] {
+            let tree = with(&format!("{name} v1.0.0\n"));
+            assert_eq!(edge.crossed(&tree).collect::<Vec<_>>(), [name]);
+        }
+        let alike = with("mionic v1.0.0\nstring v1.0.0\n");
+        assert_eq!(edge.crossed(&alike).count(), 0, "a name that only begins alike");
+        assert_eq!(Edge::Nothing.crossed(tree).collect::<Vec<_>>(), ["kmsgate-orders", "libc", "rustix"]);
+        assert_eq!(Edge::Never(&["libc"]).crossed(tree).collect::<Vec<_>>(), ["libc"]);
     }
 
     #[test]

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 /// Longest file, tests apart.
 const LONGEST: usize = 700;
 
+/// What must stay small enough to be read in an afternoon: lines of code, without blank lines, comments, tests, and lines
+/// that only close what another began, of which the formatter decides.
+const SMALL: &[(&str, usize, &str)] =
+    &[("crates/enforcer/", 2500, "who holds a capability is read by whoever installs it")];
+
 /// A proof's maker, and the only file in which it may be called: once, and nowhere else outside tests.
 const MAKERS: &[(&str, &str)] = &[
     // An identity is proved where an account server's answer is read.
@@ -91,6 +96,29 @@ pub(crate) fn rules() -> Result<(), String> {
     none(findings)
 }
 
+/// What must stay small is small.
+pub(crate) fn small() -> Result<(), String> {
+    none(too_large(&sources()?, SMALL))
+}
+
+fn too_large(sources: &[Source], limits: &[(&str, usize, &str)]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (place, most, why) in limits {
+        let files = sources.iter().filter(|source| source.path.starts_with(place));
+        let lines: usize = files.map(|source| source.own().lines().filter(|line| is_code(line)).count()).sum();
+        if lines > *most {
+            findings.push(format!("{place} has {lines} lines of code, {most} at most: {why}"));
+        }
+    }
+    findings
+}
+
+fn is_code(line: &str) -> bool {
+    let line = line.trim();
+    let closes = line.chars().all(|letter| "])}>;,".contains(letter));
+    !closes && !line.starts_with("//")
+}
+
 /// Proofs are made where they are proved, and nowhere else.
 pub(crate) fn makers() -> Result<(), String> {
     let mut findings = Vec::new();
@@ -156,6 +184,16 @@ fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) -> Result<(), Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_code_are_counted_and_no_others() {
+        let text = "//! What.\n\n/// Why.\nfn a() {\n    // How.\n    b();\n}\n\n#[cfg(test)]\nmod tests {\n    fn c() {}\n}\n";
+        let file = |path: &str| Source { path: path.into(), text: text.into() };
+        let sources = [file("crates/x/src/a.rs"), file("crates/x/src/b.rs"), file("crates/x/tests/c.rs"), file("d.rs")];
+        assert_eq!(too_large(&sources, &[("crates/x/", 4, "")]), [""; 0]);
+        let said = too_large(&sources, &[("crates/x/", 3, "it is read")]);
+        assert_eq!(said, ["crates/x/ has 4 lines of code, 3 at most: it is read"]);
+    }
 
     #[test]
     fn what_is_of_a_test_is_told_apart() {
