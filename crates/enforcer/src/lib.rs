@@ -10,11 +10,13 @@
 //! * [`carry_out`]: what each order does.
 //! * [`serve`], [`log`]: sessions, and a line an order.
 //! * [`sandbox`]: what it gives up first.
+//! * [`exercise`]: its readers on any bytes, for fuzzers.
 
 pub mod carry_out;
 pub mod conntrack;
 pub mod elements;
 pub mod encode;
+pub mod exercise;
 pub mod load;
 pub mod log;
 pub mod marks;
