@@ -8,6 +8,7 @@
 //! * [`provider`]: what stands behind it, well or ill.
 //! * [`kernel`]: a site of four hosts whose gateway forwards in the kernel.
 //! * [`namespace`]: hosts of the test's own, each with its network.
+//! * [`raw`]: packets made by hand, and what goes by on a cable; [`scene`]: what attacks on that site share.
 //! * [`http`], [`net`]: a person's programs, from any address of 127.0.0.0/8.
 //! * [`ledger`]: what the record says, read past the program.
 //! * [`log`]: what the program says, line by line.
@@ -25,6 +26,8 @@ pub mod mail;
 pub mod namespace;
 pub mod net;
 pub mod provider;
+pub mod raw;
+pub mod scene;
 
 use std::path::Path;
 use std::time::Duration;

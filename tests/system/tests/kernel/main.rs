@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod p1_later_grants;
+#[cfg(test)]
 mod p1_one_connection_only;
+#[cfg(test)]
+mod p1_races;
 #[cfg(test)]
 mod ruleset;
 #[cfg(test)]

@@ -1,0 +1,126 @@
+//! Scenes that attacks on the kernel forwarder share. What must never happen here: an absence that is looked for before
+//! what could disprove it has arrived.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use crate::PATIENCE;
+use crate::kernel::{Enforcer, Family, Site};
+use crate::net::{End, end_of};
+use crate::raw::{Caller, Wire};
+use kmsgate_orders::order::{Answer, Order, Place, Standing};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
+
+/// A site with the first provider of each family only: a test knows then where a packet must come out.
+#[must_use]
+pub fn one_provider() -> Site {
+    Site::new().with("provider 198.19.1.2:1688 weight=1\n", "").with("provider [2001:db8:2:1::2]:1688 weight=1\n", "")
+}
+
+/// Plugs in beside the person's own TCP. Addresses of [`nobody`] are routed there, and the person's kernel neither sends
+/// nor answers anything in their name.
+#[must_use]
+pub fn attacker(site: &Site) -> Wire {
+    site.gateway.ip("route add 10.8.0.0/16 via 192.0.2.2");
+    site.gateway.ip("-6 route add 2001:db8:8::/64 via 2001:db8:0:1::2");
+    Wire::on(&site.person)
+}
+
+/// An address for which no kernel answers, of 65,536.
+#[must_use]
+pub fn nobody(family: Family, number: u16) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
+    match family {
+        Family::V4 => IpAddr::from([10, 8, high, low]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 8, 0, 0, 0, 0, number]),
+    }
+}
+
+/// A client by hand at such an address.
+#[must_use]
+pub fn caller(wire: &Wire, family: Family, number: u16, port: u16) -> Caller<'_> {
+    Caller::new(wire, SocketAddr::new(nobody(family, number), port), family.service())
+}
+
+/// How the place of an address stands; none if nothing is open there.
+///
+/// # Panics
+/// If the enforcer answers otherwise.
+#[track_caller]
+pub fn standing(enforcer: &mut Enforcer, address: IpAddr) -> Option<Standing> {
+    match enforcer.session.order(Order::State { place: Place { service: 0, address } }) {
+        Answer::Standing(standing) => Some(standing),
+        Answer::Absent => None,
+        other => {
+            assert_eq!(other, Answer::Absent);
+            None
+        }
+    }
+}
+
+/// Claims counted in the kernel for an address.
+#[track_caller]
+pub fn claims(enforcer: &mut Enforcer, address: IpAddr) -> u16 {
+    standing(enforcer, address).map_or(0, |standing| standing.claimed)
+}
+
+/// Carries a connection of somebody else there and back, over the same cables: whatever was sent before it and passed has
+/// arrived by then.
+#[track_caller]
+pub fn all_has_arrived(site: &Site, enforcer: &mut Enforcer, family: Family) {
+    let witness = family.person(65_000);
+    enforcer.open(250, witness, 60, 1);
+    let through = site.connect(witness);
+    let place = Place { service: 0, address: witness };
+    enforcer.session.order(Order::Close { grant: [250; 16], place });
+    assert!(through.is_through(), "{through:?}");
+}
+
+/// A listener at the first provider's address, for tests that are its other end themselves.
+///
+/// # Panics
+/// If it cannot listen.
+#[must_use]
+pub fn listener(site: &Site, family: Family) -> TcpListener {
+    let [host, _] = &site.hosts;
+    host.within(|| TcpListener::bind(family.provider(0)).expect("the address is there"))
+}
+
+/// A connection of an address through the gateway, both ends of it; something was said on it each way.
+///
+/// # Panics
+/// If it does not get through.
+#[track_caller]
+pub fn both_ends(site: &Site, listener: &TcpListener, address: IpAddr) -> (TcpStream, TcpStream) {
+    let mut person = site.connect_only(address).expect("it connects");
+    person.write_all(b"?").expect("it is there");
+    let (mut provider, _) = listener.accept().expect("it arrives");
+    for stream in [&person, &provider] {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    }
+    provider.write_all(b"!").expect("it is there");
+    let mut said = [0; 1];
+    for stream in [&mut person, &mut provider] {
+        std::io::Read::read_exact(stream, &mut said).expect("it was said");
+    }
+    (person, provider)
+}
+
+/// Waits until nothing is open for an address any more, as the kernel says.
+#[track_caller]
+pub fn until_closed(enforcer: &mut Enforcer, address: IpAddr) -> Instant {
+    let log = enforcer.log.clone();
+    log.until("the end of the window", || standing(enforcer, address).is_none().then(Instant::now))
+}
+
+/// One end speaks: how that and the other end learn that it is over.
+#[must_use]
+pub fn speaks(mut speaker: TcpStream, mut other: TcpStream) -> [End; 2] {
+    if speaker.write_all(b"still here").is_err() {
+        return [End::Reset, end_of(&mut other)];
+    }
+    let other = end_of(&mut other);
+    // What it said was not acknowledged: its own kernel says it again, and is answered.
+    [end_of(&mut speaker), other]
+}
