@@ -330,9 +330,22 @@ impl Plan<'_> {
                     Count,
                     Drop,
                 ]);
+                // Where conntrack forgot a connection and the provider spoke next, conntrack takes the person's packets for
+                // answers to the provider (K08).
+                for port in self.provider_ports(family) {
+                    let from = From(interface.clone());
+                    rules.push(vec![from, Is(family), provider(), Tcp, Port(port), Count, Drop]);
+                }
             }
         }
         Chain { name: "forward".into(), hook: Some(FORWARD), rules }
+    }
+
+    fn provider_ports(&self, family: Family) -> std::collections::BTreeSet<u16> {
+        let all = self.table.services.iter().flat_map(|service| &service.providers);
+        all.filter(|provider| Family::of(&provider.address.ip()) == family)
+            .map(|provider| provider.address.port())
+            .collect()
     }
 
     /// What is forwarded of our connections. The way there was admitted in `gate`; the way back is admitted here.
