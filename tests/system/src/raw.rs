@@ -243,9 +243,10 @@ impl Wire {
 }
 
 /// A TCP client by hand, that sends what a test tells it and nothing else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Caller<'a> {
-    wire: &'a Wire,
+    /// Where it is plugged in.
+    pub wire: &'a Wire,
     /// Its address and port.
     pub from: SocketAddr,
     /// Whom it calls.

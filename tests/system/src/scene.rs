@@ -4,10 +4,11 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use crate::PATIENCE;
-use crate::kernel::{Enforcer, Family, Site};
-use crate::net::{End, end_of};
+use crate::kernel::{Enforcer, Family, Session, Site};
+use crate::log::Log;
 use crate::raw::{Caller, Wire};
-use kmsgate_orders::order::{Answer, Order, Place, Standing};
+use kmsgate_enforcer::netlink::{ACK, CONNTRACK, REQUEST, Socket};
+use kmsgate_orders::order::{Answer, Carried, News, Order, Place, Standing};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
@@ -77,6 +78,14 @@ pub fn all_has_arrived(site: &Site, enforcer: &mut Enforcer, family: Family) {
     assert!(through.is_through(), "{through:?}");
 }
 
+/// As [`all_has_arrived`], where no provider echoes: a handshake of somebody else.
+#[track_caller]
+pub fn all_is_behind(enforcer: &mut Enforcer, wire: &Wire, family: Family) {
+    enforcer.open(251, nobody(family, 60_000), 60, 1);
+    caller(wire, family, 60_000, 999).half_open();
+    close(enforcer, 251, nobody(family, 60_000));
+}
+
 /// A listener at the first provider's address, for tests that are its other end themselves.
 ///
 /// # Panics
@@ -107,6 +116,22 @@ pub fn both_ends(site: &Site, listener: &TcpListener, address: IpAddr) -> (TcpSt
     (person, provider)
 }
 
+/// The same under grant 1, whose window ends in a second. Somebody else is carried before, so that no host has still to look
+/// for its neighbour.
+#[track_caller]
+pub fn in_a_second(
+    site: &Site,
+    enforcer: &mut Enforcer,
+    listener: &TcpListener,
+    address: IpAddr,
+) -> (TcpStream, TcpStream) {
+    let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+    enforcer.open(252, family.person(65_001), 60, 1);
+    both_ends(site, listener, family.person(65_001));
+    enforcer.open(1, address, 1, 1);
+    both_ends(site, listener, address)
+}
+
 /// Waits until nothing is open for an address any more, as the kernel says.
 #[track_caller]
 pub fn until_closed(enforcer: &mut Enforcer, address: IpAddr) -> Instant {
@@ -114,13 +139,86 @@ pub fn until_closed(enforcer: &mut Enforcer, address: IpAddr) -> Instant {
     log.until("the end of the window", || standing(enforcer, address).is_none().then(Instant::now))
 }
 
-/// One end speaks: how that and the other end learn that it is over.
-#[must_use]
-pub fn speaks(mut speaker: TcpStream, mut other: TcpStream) -> [End; 2] {
-    if speaker.write_all(b"still here").is_err() {
-        return [End::Reset, end_of(&mut other)];
+/// Waits until the kernel has told a socket that its connection was reset. A reset of a half-closed connection is no end
+/// that a read would show.
+///
+/// # Panics
+/// If it was not.
+#[track_caller]
+pub fn until_reset(stream: &TcpStream) {
+    Log::default().until("a reset", || stream.take_error().expect("it can be asked"));
+}
+
+/// One end speaks, and waits until both know that it is over.
+#[track_caller]
+pub fn speaks(mut speaker: &TcpStream, other: &TcpStream) {
+    // Whoever was told before has no more to learn.
+    if speaker.write_all(b"still here").is_ok() {
+        until_reset(other);
+        // What it said was not acknowledged: its own kernel says it again, and is answered.
+        until_reset(speaker);
+    } else {
+        until_reset(other);
     }
-    let other = end_of(&mut other);
-    // What it said was not acknowledged: its own kernel says it again, and is answered.
-    [end_of(&mut speaker), other]
+}
+
+/// Ends a grant before its time.
+#[track_caller]
+pub fn close(enforcer: &mut Enforcer, grant: u8, address: IpAddr) {
+    let order = Order::Close { grant: [grant; 16], place: Place { service: 0, address } };
+    let answer = enforcer.session.order(order);
+    assert!(matches!(answer, Answer::Standing(_)), "{answer:?}");
+}
+
+/// The gateway's conntrack forgets every connection, as after an overflow or by an administrator's hand.
+///
+/// # Panics
+/// If it does not.
+pub fn forget_connections(site: &Site) {
+    const DELETE: u16 = 2;
+    site.gateway.within(|| {
+        let mut socket = Socket::open(&[]).expect("root may open it");
+        let mut request = socket.messages();
+        request.message(CONNTRACK, DELETE, REQUEST | ACK, 0, |_| ());
+        socket.ask(&request, |_| ()).expect("forgotten");
+    });
+}
+
+/// A site whose providers are played by the test: their addresses are routed to their hosts, and no kernel answers there.
+#[must_use]
+pub fn played_providers() -> Site {
+    let mut site = Site::new();
+    for family in Family::BOTH {
+        for number in [0, 1] {
+            let (real, played) = (family.provider(number), played(family, number));
+            site = site.with(&format!("provider {real}"), &format!("provider {played}"));
+            let version = if family == Family::V4 { "" } else { "-6 " };
+            site.gateway.ip(&format!("{version}route add {} via {}", played.ip(), real.ip()));
+        }
+    }
+    site
+}
+
+/// Such a provider's address.
+#[must_use]
+pub fn played(family: Family, number: usize) -> SocketAddr {
+    let address = family.provider(number).to_string().replace(".2:", ".9:").replace("::2]", "::9]");
+    address.parse().expect("an address")
+}
+
+/// Claims, answers and ends from here on.
+#[must_use]
+pub fn watch(enforcer: &Enforcer) -> Session {
+    let mut session = enforcer.session();
+    assert_eq!(session.order(Order::Watch), Answer::Done);
+    session
+}
+
+/// Waits for the end of a connection from this address; how it stood then.
+#[track_caller]
+pub fn until_ended(watch: &mut Session, address: IpAddr) -> Carried {
+    watch.until(|news| match news {
+        News::Ended(ends, carried) if ends.client.ip() == address => Some(carried),
+        _ => None,
+    })
 }

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod k_connections;
+#[cfg(test)]
+mod k_handshakes;
+#[cfg(test)]
 mod p1_later_grants;
 #[cfg(test)]
 mod p1_one_connection_only;

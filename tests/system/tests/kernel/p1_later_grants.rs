@@ -1,13 +1,12 @@
 //! A connection belongs to one grant (P1, K04): it does not come back under a later grant of its address, and behind the
 //! last claim nothing more goes to a provider.
 
-use kmsgate_orders::order::{Answer, Order, Place};
 use kmsgate_system_tests::kernel::Family;
 use kmsgate_system_tests::kernel_needs;
-use kmsgate_system_tests::net::End;
 use kmsgate_system_tests::raw::{SYN, Wire};
 use kmsgate_system_tests::scene::{
-    all_has_arrived, attacker, both_ends, caller, claims, listener, nobody, one_provider, speaks, until_closed,
+    all_has_arrived, attacker, both_ends, caller, claims, close, in_a_second, listener, nobody, one_provider, speaks,
+    until_closed,
 };
 
 #[test]
@@ -17,11 +16,10 @@ fn p1_k04_a_connection_left_idle_over_the_end_of_its_grant_is_reset_under_the_ne
         let site = one_provider();
         let mut enforcer = site.enforcer();
         let (listens, address) = (listener(&site, family), family.person(1));
-        enforcer.open(1, address, 1, 1);
-        let (person, provider) = both_ends(&site, &listens, address);
+        let (person, provider) = in_a_second(&site, &mut enforcer, &listens, address);
         until_closed(&mut enforcer, address);
         enforcer.open(2, address, 60, 1);
-        assert_eq!(speaks(person, provider), [End::Reset; 2], "{family:?}");
+        speaks(&person, &provider);
         assert_eq!(claims(&mut enforcer, address), 0, "the old connection spends nothing");
         both_ends(&site, &listens, address);
     }
@@ -37,11 +35,10 @@ fn k04_a_connection_of_a_revoked_grant_does_not_come_back_under_the_next() {
         // Of the first connection the person speaks first, of the second the provider.
         enforcer.open(1, address, 60, 2);
         let (first, second) = (both_ends(&site, &listens, address), both_ends(&site, &listens, address));
-        let close = Order::Close { grant: [1; 16], place: Place { service: 0, address } };
-        assert!(matches!(enforcer.session.order(close), Answer::Standing(_)));
+        close(&mut enforcer, 1, address);
         enforcer.open(2, address, 60, 1);
-        assert_eq!(speaks(first.0, first.1), [End::Reset; 2], "{family:?}");
-        assert_eq!(speaks(second.1, second.0), [End::Reset; 2], "{family:?}");
+        speaks(&first.0, &first.1);
+        speaks(&second.1, &second.0);
         assert_eq!(claims(&mut enforcer, address), 0, "old connections spend nothing");
         both_ends(&site, &listens, address);
     }
