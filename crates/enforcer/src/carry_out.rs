@@ -244,13 +244,15 @@ impl Enforcer {
     fn provider(&mut self, service: u8, provider: u8, up: bool) -> Result<Answer, Refused> {
         let entry = self.table.services.get(usize::from(service)).ok_or(Refused::NotListed)?;
         let address = entry.providers.get(usize::from(provider)).ok_or(Refused::NotListed)?.address;
-        let slot = self.up.get_mut(usize::from(service)).and_then(|ups| ups.get_mut(usize::from(provider)));
+        let mut after = self.up.clone();
+        let slot = after.get_mut(usize::from(service)).and_then(|ups| ups.get_mut(usize::from(provider)));
         let before = std::mem::replace(slot.ok_or(Refused::NotListed)?, up);
         if before == up {
             return Ok(Answer::Done);
         }
-        let chains = ruleset::pool(&self.table, service, &self.up).ok_or(Refused::NotListed)?;
-        load::replace(&mut self.socket, &chains)?;
+        let rules = |up| ruleset::of(&self.table, up).ok_or(Refused::NotListed);
+        load::change(&mut self.socket, &rules(&self.up)?, &rules(&after)?)?;
+        self.up = after;
         if !up {
             conntrack::forget_pending(&mut self.socket, self.marks.pending(service), &address)?;
         }

@@ -41,19 +41,24 @@ pub fn chain(out: &mut Attributes<'_>, chain: &Chain) {
     }
 }
 
-/// Puts a rule's attributes.
-pub fn rule(out: &mut Attributes<'_>, chain: &str, words: &[Word]) {
+/// NFTA_RULE_USERDATA (linux/netfilter/nf_tables.h).
+pub const RULE_USER_DATA: u16 = 7;
+
+/// Puts a rule's attributes, with a comment if it has one.
+pub fn rule(out: &mut Attributes<'_>, chain: &str, words: &[Word], comment: Option<&[u8]>) {
     out.name(1, TABLE).name(2, chain);
     out.nest(4, |list| {
         let mut rule = Rule(list);
         words.iter().for_each(|word| rule.word(word));
     });
+    if let Some(comment) = comment {
+        out.bytes(RULE_USER_DATA, comment);
+    }
 }
 
 /// Puts a set's attributes; `id` names it within the batch.
 pub fn set(out: &mut Attributes<'_>, set: &Set, id: u32) {
     // Flags of sets, and numbers of nft's own types, which it prints and the kernel keeps.
-    const CONSTANT: u32 = 2;
     const INTERVAL: u32 = 4;
     const MAP: u32 = 8;
     const TIMEOUT: u32 = 16;
@@ -67,9 +72,11 @@ pub fn set(out: &mut Attributes<'_>, set: &Set, id: u32) {
         SetKind::Live => (TIMEOUT, (address << 6) | mark, bytes + 4),
         SetKind::Budget => (TIMEOUT | DYNAMIC | STATEMENTS, address, bytes),
         SetKind::Half => (DYNAMIC, address, bytes),
-        SetKind::Addresses(_) => (CONSTANT, address, bytes),
-        SetKind::Networks(_) => (CONSTANT | INTERVAL, address, bytes),
-        SetKind::Bare => (CONSTANT, (4 << 6) | 4, 8),
+        // Not the kernel's `constant`: it lets nobody replace their elements while a rule names them, not even together
+        // with that rule.
+        SetKind::Addresses(_) => (0, address, bytes),
+        SetKind::Networks(_) => (INTERVAL, address, bytes),
+        SetKind::Bare => (0, (4 << 6) | 4, 8),
     };
     out.name(1, TABLE).name(2, &set.name).u32(3, flags).u32(4, kind).u32(5, length);
     if set.kind == SetKind::Generation {

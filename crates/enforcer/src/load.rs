@@ -39,41 +39,43 @@ pub enum Found {
 /// # Errors
 /// If the kernel refuses: nothing was changed then.
 pub fn load(socket: &mut Socket, ruleset: &Ruleset) -> Result<Found, Failed> {
-    let mark = fingerprint(ruleset);
-    let found = match present(socket)? {
-        None => Found::Nothing,
-        Some(there) if there == mark && is_whole(socket, ruleset)? => return Ok(Found::Same),
-        Some(_) => Found::Other,
+    let found = match is_present(socket)? {
+        false => Found::Nothing,
+        true if is_whole(socket, ruleset)? => return Ok(Found::Same),
+        true => Found::Other,
     };
     let left = match found {
         Found::Other => Left { chains: names(socket, GET_CHAIN, 3)?, sets: names(socket, GET_SET, 2)? },
         _ => Left::default(),
     };
+    let mark = fingerprint(ruleset);
     let mut batch = socket.messages();
     batch.begin_batch();
     batch.message(NFTABLES, NEW_TABLE, REQUEST | CREATE, encode::INET, |table| {
-        table.name(1, TABLE).bytes(6, &mark);
+        table.name(1, TABLE);
     });
     clear(&left, ruleset, &mut batch);
     put_objects(&mut batch, ruleset);
     ruleset.chains.iter().for_each(|chain| put_chain(&mut batch, chain));
-    ruleset.chains.iter().for_each(|chain| put_rules(&mut batch, chain));
+    ruleset.chains.iter().for_each(|chain| put_rules(&mut batch, chain, &mark));
     let last = acknowledge(&mut batch);
     batch.end_batch();
     socket.commit(&batch, last)?;
     Ok(found)
 }
 
-/// Replaces the rules of these chains.
+/// Goes from the ruleset that is there to one with the same sets and chains: replaces the rules that differ, and leaves the
+/// counters of all others.
 ///
 /// # Errors
 /// If the kernel refuses: the rules are as before.
-pub fn replace(socket: &mut Socket, chains: &[Chain]) -> Result<(), Failed> {
+pub fn change(socket: &mut Socket, from: &Ruleset, to: &Ruleset) -> Result<(), Failed> {
+    let mark = fingerprint(to);
     let mut batch = socket.messages();
     batch.begin_batch();
-    for chain in chains {
+    for chain in to.chains.iter().filter(|chain| carries_mark(chain) || !from.chains.contains(chain)) {
         empty(&mut batch, &chain.name);
-        put_rules(&mut batch, chain);
+        put_rules(&mut batch, chain, &mark);
     }
     let last = acknowledge(&mut batch);
     batch.end_batch();
@@ -85,7 +87,7 @@ pub fn replace(socket: &mut Socket, chains: &[Chain]) -> Result<(), Failed> {
 /// # Errors
 /// If the kernel refuses.
 pub fn remove(socket: &mut Socket) -> Result<(), Failed> {
-    if present(socket)?.is_none() {
+    if !is_present(socket)? {
         return Ok(());
     }
     let mut batch = socket.messages();
@@ -102,23 +104,36 @@ pub fn remove(socket: &mut Socket) -> Result<(), Failed> {
 /// # Errors
 /// If the kernel cannot be asked.
 pub fn is_present(socket: &mut Socket) -> Result<bool, Failed> {
-    present(socket).map(|there| there.is_some())
+    let mut request = socket.messages();
+    request.message(NFTABLES, GET_TABLE, REQUEST | ACK, encode::INET, |table| {
+        table.name(1, TABLE);
+    });
+    match socket.ask(&request, |_| ()) {
+        Ok(()) => Ok(true),
+        Err(Failed { errno: Errno::NOENT, .. }) => Ok(false),
+        Err(failed) => Err(failed),
+    }
 }
 
-/// Whether our table is there, with as many rules in the chains that the kernel itself goes through as there must be: another
-/// program may remove the table, or empty it.
+/// Whether this very ruleset is there, with as many rules in the chains that the kernel itself goes through as there must be:
+/// another program may remove the table, or empty it.
 ///
 /// # Errors
 /// If the kernel cannot be asked.
 pub fn is_whole(socket: &mut Socket, ruleset: &Ruleset) -> Result<bool, Failed> {
+    let mark = fingerprint(ruleset);
     for chain in ruleset.chains.iter().filter(|chain| chain.hook.is_some()) {
         let mut request = socket.messages();
         request.message(NFTABLES, GET_RULE, REQUEST | DUMP, encode::INET, |out| {
             out.name(1, TABLE).name(2, &chain.name);
         });
-        let mut rules = 0;
-        match socket.ask(&request, |_| rules += 1) {
-            Ok(()) if rules == chain.rules.len() => {}
+        let (mut rules, mut marked) = (0, 0);
+        let answered = socket.ask(&request, |message| {
+            rules += 1;
+            marked += usize::from(message.attributes().find(encode::RULE_USER_DATA) == Some(mark.as_slice()));
+        });
+        match answered {
+            Ok(()) if rules == chain.rules.len() && (marked == rules || !carries_mark(chain)) => {}
             Ok(()) | Err(Failed { errno: Errno::NOENT, .. }) => return Ok(false),
             Err(failed) => return Err(failed),
         }
@@ -126,18 +141,10 @@ pub fn is_whole(socket: &mut Socket, ruleset: &Ruleset) -> Result<bool, Failed> 
     Ok(true)
 }
 
-/// The fingerprint of the table that is there.
-fn present(socket: &mut Socket) -> Result<Option<Vec<u8>>, Failed> {
-    let mut request = socket.messages();
-    request.message(NFTABLES, GET_TABLE, REQUEST | ACK, encode::INET, |table| {
-        table.name(1, TABLE);
-    });
-    let mut there = None;
-    match socket.ask(&request, |message| there = Some(message.attributes().find(6).unwrap_or_default().to_vec())) {
-        Ok(()) => Ok(there),
-        Err(Failed { errno: Errno::NOENT, .. }) => Ok(None),
-        Err(failed) => Err(failed),
-    }
+/// Whether the rules of this chain say which ruleset they are of: a table keeps the comment with which it was made, rules are
+/// made anew. Of a chain whose rules count nothing, for they are replaced with every change.
+fn carries_mark(chain: &Chain) -> bool {
+    chain.name == "prerouting"
 }
 
 /// Names a ruleset by all that it says, in the form of nft's comments so that nft shows it.
@@ -233,10 +240,11 @@ fn put_chain(batch: &mut Messages, chain: &Chain) {
 }
 
 /// Appends a chain's rules.
-fn put_rules(batch: &mut Messages, chain: &Chain) {
+fn put_rules(batch: &mut Messages, chain: &Chain, mark: &[u8]) {
+    let comment = carries_mark(chain).then_some(mark);
     for words in &chain.rules {
         batch.message(NFTABLES, NEW_RULE, REQUEST | CREATE | APPEND, encode::INET, |out| {
-            encode::rule(out, &chain.name, words);
+            encode::rule(out, &chain.name, words, comment);
         });
     }
 }

@@ -106,14 +106,6 @@ pub fn of(table: &Table, up: &Up) -> Option<Ruleset> {
     Some(Ruleset { timeouts: plan.timeouts(), sets: plan.sets(), chains })
 }
 
-/// The chains that a change of a service's providers replaces.
-#[must_use]
-pub fn pool(table: &Table, service: u8, up: &Up) -> Option<Vec<Chain>> {
-    let plan = Plan { table, marks: Marks::within(table.mark_mask)? };
-    let entry = table.services.get(usize::from(service))?;
-    Some(Family::BOTH.into_iter().flat_map(|family| plan.pool_chains(service, entry, family, up)).collect())
-}
-
 struct Plan<'a> {
     table: &'a Table,
     marks: Marks,

@@ -46,11 +46,11 @@ fn write_set(f: &mut Formatter<'_>, set: &Set) -> fmt::Result {
         }
         SetKind::Half => write!(f, "type {address}; flags dynamic;")?,
         SetKind::Addresses(addresses) => {
-            write!(f, "type {address}; flags constant;")?;
+            write!(f, "type {address};")?;
             write_elements(f, addresses)?;
         }
         SetKind::Networks(networks) => {
-            write!(f, "type {address}; flags constant,interval;")?;
+            write!(f, "type {address}; flags interval;")?;
             write_elements(f, networks)?;
         }
         SetKind::Bare => {
@@ -58,7 +58,7 @@ fn write_set(f: &mut Formatter<'_>, set: &Set) -> fmt::Result {
                 Family::V4 => ("ip length", 20),
                 Family::V6 => ("ip6 length", 0),
             };
-            write!(f, "typeof {key} . tcp doff; flags constant;")?;
+            write!(f, "typeof {key} . tcp doff;")?;
             let pairs: Vec<_> = (5..16).map(|words| format!("{} . {words}", header + 4 * words)).collect();
             write_elements(f, &pairs)?;
         }

@@ -1,10 +1,14 @@
 //! What is loaded is what is printed.
 
 use kmsgate::forward::nft::Text;
+use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
 use kmsgate_enforcer::load::{self, Found};
+use kmsgate_enforcer::log::Line;
 use kmsgate_enforcer::netlink::Socket;
 use kmsgate_enforcer::ruleset::{self, all_up};
+use kmsgate_orders::order::{Answer, Order};
 use kmsgate_orders::table::Table;
+use kmsgate_system_tests::kernel::opening;
 use kmsgate_system_tests::kernel_needs;
 use kmsgate_system_tests::namespace::Host;
 use std::io::Write;
@@ -64,4 +68,49 @@ fn what_is_printed_is_what_is_loaded() {
     }
     assert_eq!(ours_read.len(), theirs_read.len());
     assert!(ours_read.len() > 500, "{}", ours_read.len());
+}
+
+#[test]
+fn another_configuration_is_loaded_over_the_first_once_and_open_grants_stay() {
+    kernel_needs!();
+    let first = Table::parse(TABLE).expect("a table");
+    let second = TABLE.replace("refuse reset", "refuse drop").replace("198.19.0.3:1689", "198.19.0.4:1690");
+    let (second, _other_service) = second.split_once("service other").expect("two services");
+    let second = Table::parse(&second.replace("203.0.113.0/24", "198.51.100.0/24")).expect("a table");
+    let host = Host::new("gate");
+    host.within(|| {
+        let mut before = start(first.clone()).0;
+        let grants =
+            ["192.0.2.7", "2001:db8::7"].map(|address| opening(1, address.parse().expect("an address"), 60, 2));
+        assert_eq!(before.open(&grants, since_boot()), [Answer::Done; 2]);
+        for table in [&second, &first, &second] {
+            let (mut after, found) = start(table.clone());
+            assert_eq!(found, Found::Other);
+            assert_eq!(after.guard(&mut Line::default()), Ok(false), "it is as it must be");
+            for grant in grants {
+                let adopted = after.order(Order::Adopt(grant), &mut |_| ());
+                assert!(matches!(adopted, Answer::Standing(standing) if standing.left == 2), "{adopted:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_provider_that_goes_down_is_no_change_by_another_program() {
+    kernel_needs!();
+    let table = Table::parse(TABLE).expect("a table");
+    Host::new("gate").within(|| {
+        let mut enforcer = start(table.clone()).0;
+        for (provider, up) in [(0, false), (1, false), (0, true), (1, true), (2, false)] {
+            let order = Order::Provider { service: 0, provider, up };
+            assert_eq!(enforcer.order(order, &mut |_| ()), Answer::Done);
+            assert_eq!(enforcer.guard(&mut Line::default()), Ok(false), "{order:?}");
+        }
+        // One that is started anew begins with all of them up, and brings the rules with it.
+        assert_eq!(start(table).1, Found::Other);
+    });
+}
+
+fn start(table: Table) -> (Enforcer, Found) {
+    Enforcer::start(table, since_boot()).expect("the kernel takes it")
 }
