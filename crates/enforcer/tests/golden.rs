@@ -5,7 +5,7 @@
 
 use kmsgate_enforcer::elements::{self, At};
 use kmsgate_enforcer::netlink::{Messages, Read, messages};
-use kmsgate_orders::order::{Opening, Place};
+use kmsgate_orders::order::{Carrier, Opening, Place};
 use kmsgate_orders::table::Table;
 
 const TABLE: &str = "kmsgate-table 1\nexternal ext\nrefuse reset\nmasquerade no\nmark_mask 0xffffffff\nlongest_\
@@ -44,7 +44,7 @@ fn an_element_with_budget_end_and_comment_is_sent_as_nft_sends_it() {
     let table = Table::parse(TABLE).expect("a table");
     let place = Place { service: 0, address: "192.0.2.7".parse().expect("an address") };
     let grant = 0x0192_4b4a_0f1e_9d3c_5a6b_7c8d_9eaf_b0c1_u128.to_be_bytes();
-    let opening = Opening { grant, place, deadline: 0, connections: 4, claimed: 1 };
+    let opening = Opening { grant, place, deadline: 0, connections: 4, claimed: 1, carrier: Carrier::Kernel };
     let mut batch = Messages::after(0);
     let at = At::new(&table, &place).expect("the table has it");
     elements::add(&mut batch, &at, &opening, 0x6b80_0001, 3_600_000);

@@ -1,7 +1,7 @@
 //! Whatever bytes come, a reader says what they are or that they are nothing.
 
 use kmsgate_orders::exercise;
-use kmsgate_orders::order::{Answer, Carried, Ends, News, Opening, Order, Place, Refused, Standing};
+use kmsgate_orders::order::{Answer, Carried, Carrier, Ends, News, Opening, Order, Place, Refused, Standing};
 use kmsgate_orders::table::{Network, ProviderEntry, Refuse, ServiceEntry, Table};
 use kmsgate_orders::wire::{Reply, frame};
 use proptest::collection::vec;
@@ -22,10 +22,20 @@ fn place() -> impl Strategy<Value = Place> {
     (any::<u8>(), address()).prop_map(|(service, address)| Place { service, address })
 }
 
+fn carrier() -> impl Strategy<Value = Carrier> {
+    prop_oneof![Just(Carrier::Kernel), Just(Carrier::Relay)]
+}
+
 fn opening() -> impl Strategy<Value = Opening> {
     let counts = (1_u16..).prop_flat_map(|connections| (Just(connections), 0..=connections));
-    (any::<[u8; 16]>(), place(), any::<u64>(), counts).prop_map(|(grant, place, deadline, (connections, claimed))| {
-        Opening { grant, place, deadline, connections, claimed }
+    let parts = (any::<[u8; 16]>(), place(), any::<u64>(), counts, carrier());
+    parts.prop_map(|(grant, place, deadline, (connections, claimed), carrier)| Opening {
+        grant,
+        place,
+        deadline,
+        connections,
+        claimed,
+        carrier,
     })
 }
 
@@ -35,8 +45,12 @@ fn ends() -> impl Strategy<Value = Ends> {
 
 fn carried() -> impl Strategy<Value = Carried> {
     let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u64>());
-    (numbers, socket(), any::<bool>(), any::<bool>()).prop_map(
-        |((mark, bytes_in, bytes_out, lasted), provider, alive, answered)| Carried {
+    (any::<Option<[u8; 16]>>(), numbers, socket(), any::<[bool; 5]>()).prop_map(
+        |(grant, (mark, bytes_in, bytes_out, lasted), provider, [alive, answered, asked, by_provider, cut])| Carried {
+            grant,
+            asked,
+            by_provider,
+            cut,
             mark,
             provider,
             alive,
@@ -50,7 +64,7 @@ fn carried() -> impl Strategy<Value = Carried> {
 
 fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
-        any::<u16>().prop_map(|version| Order::Hello { version }),
+        (any::<u16>(), any::<u64>()).prop_map(|(version, table)| Order::Hello { version, table }),
         opening().prop_map(Order::Open),
         opening().prop_map(Order::Adopt),
         (any::<[u8; 16]>(), place()).prop_map(|(grant, place)| Order::Close { grant, place }),
@@ -66,6 +80,7 @@ fn order() -> impl Strategy<Value = Order> {
             provider,
             up
         }),
+        ends().prop_map(Order::Cut),
         Just(Order::Watch),
         Just(Order::List),
         Just(Order::Connections),
@@ -73,8 +88,8 @@ fn order() -> impl Strategy<Value = Order> {
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
-    let standing = (any::<[u8; 16]>(), any::<u64>(), any::<u16>(), any::<u16>())
-        .prop_map(|(grant, remaining, claimed, left)| Standing { grant, remaining, claimed, left });
+    let standing = (any::<[u8; 16]>(), carrier(), any::<u64>(), any::<u16>(), any::<u16>())
+        .prop_map(|(grant, carrier, remaining, claimed, left)| Standing { grant, carrier, remaining, claimed, left });
     let answer = prop_oneof![
         Just(Answer::Done),
         Just(Answer::Absent),
