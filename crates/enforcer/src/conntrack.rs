@@ -149,6 +149,21 @@ fn change(socket: &mut Socket, ends: &Ends, what: impl FnOnce(&mut Attributes<'_
     absent_is_done(socket.ask(&request, |_| ()))
 }
 
+/// Deletes every entry with this mark: what is left of its connections gets no answer from here.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn forget(socket: &mut Socket, mark: Masked) -> Result<(), Failed> {
+    for family in Family::BOTH {
+        let mut request = socket.messages();
+        request.message(CONNTRACK, DELETE, REQUEST | ACK, family.number(), |out| {
+            out.u32(MARK, mark.value).u32(MARK_MASK, mark.mask);
+        });
+        absent_is_done(socket.ask(&request, |_| ()))?;
+    }
+    Ok(())
+}
+
 /// Deletes half-open entries towards a provider that is down: they would go on trying it (K11).
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! What may be typed. Help, shell completions and manual pages are made from this one description.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Sign in with the account you already have, and the licence server opens for your address.
@@ -96,6 +96,21 @@ pub enum Command {
         #[command(subcommand)]
         what: Quota,
     },
+    /// List providers; keep new connections from one, or no longer.
+    Providers {
+        /// What to do with them.
+        #[command(subcommand)]
+        what: Providers,
+    },
+    /// Print the kernel's ruleset as it is loaded ([forward] mode = "nftables"), or the enforcer's table; or remove the ruleset.
+    Ruleset {
+        /// The table that the enforcer reads (kmsgate-enforcer(8)).
+        #[arg(long)]
+        table: bool,
+        /// Remove the ruleset and whatever it carries from the kernel; the gateway must be stopped.
+        #[arg(long, conflicts_with = "table")]
+        remove: bool,
+    },
     /// Make the running gateway read its configuration again; open grants stay.
     Reload,
     /// Print shell completions.
@@ -161,6 +176,33 @@ pub enum Grants {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// `kmsgate providers`.
+#[derive(Debug, Subcommand)]
+pub enum Providers {
+    /// List them, and whether each is up.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep new connections from one; those that run go on. Until `undrain`, or until the gateway is restarted.
+    Drain {
+        /// Its address and port.
+        provider: SocketAddr,
+        /// Of which service; the first one unless given.
+        #[arg(long)]
+        service: Option<String>,
+    },
+    /// Let new connections go to it again.
+    Undrain {
+        /// Its address and port.
+        provider: SocketAddr,
+        /// Of which service; the first one unless given.
+        #[arg(long)]
+        service: Option<String>,
     },
 }
 

@@ -4,6 +4,7 @@
 //! * [`account`]: the local account file.
 //! * [`check`]: the file, then the world around it.
 //! * [`grants`], [`report`], [`explain`]: asked of a running gateway through [`control`], its socket.
+//! * [`providers`]: who is up, drain and undrain; [`ruleset`]: the kernel's.
 //! * [`table`]: tables that line up, as text, CSV or JSON; [`prompt`]: passwords.
 
 pub mod account;
@@ -14,7 +15,9 @@ pub mod explain;
 pub mod grants;
 pub mod pages;
 pub mod prompt;
+pub mod providers;
 pub mod report;
+pub mod ruleset;
 pub mod table;
 
 use crate::config::{Config, ConfigErrors};
@@ -59,6 +62,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
             explain::run(&control::Gateway::of(&load()?), &user, source, service.as_deref(), &groups, json)?;
         }
         Command::Quota { what } => explain::quota(&control::Gateway::of(&load()?), what)?,
+        Command::Providers { what } => providers::run(&control::Gateway::of(&load()?), what)?,
+        Command::Ruleset { table, remove } => ruleset::run(&load()?, table, remove)?,
         Command::Reload => control::Gateway::of(&load()?).reload()?,
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(directory.as_deref())?,

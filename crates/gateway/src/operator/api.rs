@@ -17,11 +17,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use kmsgate_accounts::Snapshot;
 use kmsgate_accounts::breaker::BreakerState;
+use kmsgate_core::name::ServiceName;
 use kmsgate_core::reason::Cause;
 use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Filter, ReportQuery};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,6 +54,7 @@ pub fn routes(gate: Arc<Gate>, path: Option<PathBuf>) -> Router {
         .route("/api/v1/report", get(report))
         .route("/api/v1/explain", post(explain))
         .route("/api/v1/quota", get(quota).delete(reset))
+        .route("/api/v1/providers", post(drain))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/status", get(status))
         .fallback(async || Problem::missing("there is nothing here; the interface is below /api/v1"))
@@ -198,6 +201,25 @@ async fn reload(State(operator): Shared) -> Answer {
     match read {
         Ok(restart) => Ok(Json(json!({ "needs_restart": restart }))),
         Err(errors) => Err(Problem::malformed(format!("the old configuration stays in force:\n{errors}"))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drained {
+    service: String,
+    provider: SocketAddr,
+    drained: bool,
+}
+
+async fn drain(State(operator): Shared, body: Body<Drained>) -> Answer {
+    let Json(Drained { service, provider, drained }) = body?;
+    if operator.gate.forwarder.drain(&ServiceName::new(&service), provider, drained) {
+        Ok(Json(json!({ "service": service, "provider": provider, "drained": drained })))
+    } else {
+        Err(Problem::missing(format!(
+            "there is no provider {provider} of a service {service}; see `kmsgate providers list`"
+        )))
     }
 }
 

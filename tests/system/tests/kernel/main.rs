@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod gateway_life;
+#[cfg(test)]
 mod k_connections;
 #[cfg(test)]
 mod k_handshakes;

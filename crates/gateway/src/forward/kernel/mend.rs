@@ -98,7 +98,7 @@ impl Kernel {
 
     /// Sees to it that every grant of the book is in the kernel, with its own end and what is left of it.
     async fn adopt_again(&self) {
-        self.tell_providers().await;
+        self.tell_providers_anew().await;
         let names = self.inner.book.names();
         for names in names.chunks(TOGETHER) {
             let mut orders = JoinSet::new();

@@ -25,7 +25,8 @@ use kmsgate_orders::order::{Answer, Carrier, Order, Place, Refused};
 use kmsgate_orders::table::Table;
 use session::Session;
 pub use session::Whence;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tell::{Batch, Teller, Told};
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +54,8 @@ struct Inner {
     services: Vec<Service>,
     providers: Arc<Providers>,
     told: mpsc::UnboundedSender<Told>,
+    /// Which providers the enforcer was told of, by service and place, and what.
+    known: Mutex<HashMap<(u8, u8), bool>>,
     around: Around,
     /// Most grants at once.
     most: usize,
@@ -98,6 +101,7 @@ impl Kernel {
             services: config.services.clone(),
             providers,
             told,
+            known: Mutex::default(),
             around,
             most: config.forward.grants,
             stop,
@@ -230,17 +234,28 @@ impl Kernel {
         }
     }
 
-    /// Tells which providers take new connections. The enforcer passes over what it knows.
+    /// Tells which providers take new connections, as far as the enforcer does not know.
     async fn tell_providers(&self) {
         for (service, pool) in (0..).zip(self.inner.providers.pools()) {
             for (provider, one) in (0..).zip(pool.all()) {
-                let order = Order::Provider { service, provider, up: one.up() };
+                let up = one.up();
+                let known = || self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+                if known().get(&(service, provider)) == Some(&up) {
+                    continue;
+                }
                 // Without a session they are told when there is one again.
-                if self.inner.session.order(order).await.is_none() {
+                if self.inner.session.order(Order::Provider { service, provider, up }).await.is_none() {
                     return;
                 }
+                known().insert((service, provider), up);
             }
         }
+    }
+
+    /// Tells of every provider, whatever was told before.
+    async fn tell_providers_anew(&self) {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.tell_providers().await;
     }
 }
 
