@@ -17,6 +17,9 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("chromium", "/usr/bin/chromium", "chromium"),
     ("iproute2", "/usr/sbin/ip", "iproute2"),
     ("nft", "/usr/sbin/nft", "nftables"),
+    ("setpriv", "/usr/bin/setpriv", "util-linux"),
+    ("systemd", "/usr/bin/systemd-analyze", "systemd"),
+    ("man", "/usr/bin/man", "man-db"),
 ];
 
 /// Makes the packages be there if this is root; else says what is missing. Returns the names of what is left out: what

@@ -1,10 +1,14 @@
 //! `kmsgate-enforcer`: see the library. Exit codes: 0 told to leave, 1 failed, 2 usage, 78 bad table.
 
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
+use kmsgate_enforcer::load::{self, Found};
+use kmsgate_enforcer::netlink::{Failed, Socket};
 use kmsgate_enforcer::sandbox::{self, Files};
 use kmsgate_enforcer::serve::{self, Sessions};
+use kmsgate_enforcer::ruleset;
 use kmsgate_orders::table::Table;
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -12,8 +16,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-Usage: kmsgate-enforcer --table FILE --socket PATH --user UID [--until-stdin-ends]
+Usage: kmsgate-enforcer --table FILE --socket PATH --user USER [--until-stdin-ends]
        kmsgate-enforcer --table FILE --session-on-stdin
+       kmsgate-enforcer --table FILE --load-only
 
 Opens and closes the kernel's packet filter for kmsgate serve, and does nothing else.
 See kmsgate-enforcer(8).";
@@ -44,7 +49,12 @@ fn run(arguments: &Arguments) -> Result<(), (u8, String)> {
     let text = std::fs::read_to_string(&arguments.table)
         .map_err(|error| (78, format!("cannot read {}: {error}", arguments.table)))?;
     let table = Table::parse(&text).map_err(|error| (78, format!("{}: {error}", arguments.table)))?;
-    let (sessions, whence) = arguments.orders.open().map_err(|why| (1, why))?;
+    let Some(orders) = &arguments.orders else {
+        let found = load_only(&table).map_err(|error| failed("cannot load the ruleset")(&error))?;
+        eprintln!("kmsgate-enforcer: loaded ruleset={found:?}");
+        return Ok(());
+    };
+    let (sessions, whence) = orders.open().map_err(|why| (1, why))?;
     // What must come before rights are given up: after this no file is opened and no socket made.
     let (enforcer, found) =
         Enforcer::start(table.clone(), since_boot()).map_err(|error| failed("cannot load the ruleset")(&error))?;
@@ -54,6 +64,15 @@ fn run(arguments: &Arguments) -> Result<(), (u8, String)> {
     }
     eprintln!("kmsgate-enforcer: serving socket={whence} ruleset={found:?} files={files:?}");
     serve::run(enforcer, &table, sessions).map_err(|error| failed("netlink")(&error))
+}
+
+/// The ruleset without anybody to serve it: no window is open, and from outside nobody reaches a provider. What serves later
+/// finds it and leaves it as it is.
+fn load_only(table: &Table) -> Result<Found, Failed> {
+    let refused = |errno| Failed { errno, sequence: 0 };
+    sandbox::keep_one_capability().map_err(refused)?;
+    let rules = ruleset::of(table, &ruleset::all_up(table)).ok_or(refused(Errno::INVAL))?;
+    load::load(&mut Socket::open(&[]).map_err(refused)?, &rules)
 }
 
 /// A socket of our own, in place of one that a former run left. Whoever may write to it may ask; whose orders are carried
@@ -74,7 +93,8 @@ fn listen(path: &str) -> std::io::Result<UnixListener> {
 
 struct Arguments {
     table: String,
-    orders: Orders,
+    /// None to load the ruleset and end.
+    orders: Option<Orders>,
 }
 
 /// Where orders come from.
@@ -109,7 +129,7 @@ enum Wrong {
 impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, Wrong> {
         let (mut table, mut socket, mut user) = (None, None, None);
-        let (mut until_stdin_ends, mut session_on_stdin) = (false, false);
+        let (mut until_stdin_ends, mut session_on_stdin, mut load_only) = (false, false, false);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Wrong::Argument(format!("{word} needs a value")));
             match word.as_str() {
@@ -117,10 +137,10 @@ impl Arguments {
                 "--socket" => socket = Some(value()?),
                 "--user" => {
                     let text = value()?;
-                    user =
-                        Some(text.parse().map_err(|_| Wrong::Argument(format!("--user: {text} is no user's number")))?);
+                    user = Some(number(&text).ok_or_else(|| Wrong::Argument(format!("--user: no user {text}")))?);
                 }
                 "--session-on-stdin" => session_on_stdin = true,
+                "--load-only" => load_only = true,
                 "--until-stdin-ends" => until_stdin_ends = true,
                 "--help" | "-h" => return Err(Wrong::Help),
                 _ => return Err(Wrong::Argument(format!("unknown argument {word}"))),
@@ -128,14 +148,28 @@ impl Arguments {
         }
         let needed = |name: &str| Wrong::Argument(format!("{name} is needed"));
         let table = table.ok_or_else(|| needed("--table"))?;
-        if session_on_stdin {
-            if socket.is_some() || user.is_some() || until_stdin_ends {
-                return Err(Wrong::Argument("--session-on-stdin goes with --table alone".to_owned()));
+        for (said, word, orders) in
+            [(session_on_stdin, "--session-on-stdin", Some(Orders::Stdin)), (load_only, "--load-only", None)]
+        {
+            let alone = socket.is_none() && user.is_none() && !until_stdin_ends && session_on_stdin != load_only;
+            if said && !alone {
+                return Err(Wrong::Argument(format!("{word} goes with --table alone")));
             }
-            return Ok(Self { table, orders: Orders::Stdin });
+            if said {
+                return Ok(Self { table, orders });
+            }
         }
         let path = socket.ok_or_else(|| needed("--socket"))?;
         let user = user.ok_or_else(|| needed("--user"))?;
-        Ok(Self { table, orders: Orders::Socket { path, user, until_stdin_ends } })
+        Ok(Self { table, orders: Some(Orders::Socket { path, user, until_stdin_ends }) })
     }
+}
+
+/// A user's number, given as such or by a name of passwd(5).
+fn number(user: &str) -> Option<u32> {
+    let named = || {
+        let users = std::fs::read_to_string("/etc/passwd").ok()?;
+        users.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok())
+    };
+    user.parse().ok().or_else(named)
 }

@@ -16,7 +16,8 @@ fn a_wrong_argument_is_named_and_the_exit_code_is_2() {
         (&[][..], "--table is needed"),
         (&["--table", "x"][..], "--socket is needed"),
         (&["--user"][..], "--user needs a value"),
-        (&["--user", "root"][..], "root is no user's number"),
+        (&["--user", "nobody:of:this:name"][..], "no user nobody:of:this:name"),
+        (&["--table", "x", "--socket", "y", "--user", "root", "--load-only"][..], "goes with --table alone"),
         (&["--open"][..], "unknown argument --open"),
     ] {
         let (code, said) = run(arguments);

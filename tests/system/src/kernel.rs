@@ -76,6 +76,8 @@ pub struct Site {
     pub hosts: [Host; 2],
     directory: tempfile::TempDir,
     table: String,
+    /// Whether the enforcer starts as nobody, with one capability.
+    as_nobody: bool,
 }
 
 impl Site {
@@ -117,7 +119,7 @@ impl Site {
             longest_window 3600\nopens_per_second 100000\ngrants 65536\nservice kms port=1688 max_bytes_in=0\n\
             provider 198.19.0.2:1688 weight=1\nprovider 198.19.1.2:1688 weight=1\n\
             provider [2001:db8:2::2]:1688 weight=1\nprovider [2001:db8:2:1::2]:1688 weight=1\n";
-        Self { person, gateway, hosts, directory, table: table.to_owned() }
+        Self { person, gateway, hosts, directory, table: table.to_owned(), as_nobody: false }
     }
 
     /// The same with another line in the table.
@@ -129,6 +131,19 @@ impl Site {
         assert!(self.table.contains(line), "{line}");
         self.table = self.table.replacen(line, instead, 1);
         Table::parse(&self.table).expect("a table");
+        self
+    }
+
+    /// The same, whose enforcer starts as systemd starts it: an ordinary user with one ambient capability.
+    ///
+    /// # Panics
+    /// If the program cannot be copied to where such a user may read it.
+    #[must_use]
+    pub fn with_an_ordinary_user(mut self) -> Self {
+        let own = self.directory.path();
+        std::fs::copy(built("kmsgate-enforcer", "kmsgate-enforcer"), own.join("enforcer")).expect("copied");
+        std::os::unix::fs::chown(own, Some(65534), Some(65534)).expect("root may");
+        self.as_nobody = true;
         self
     }
 
@@ -155,11 +170,36 @@ impl Site {
         let table = self.directory.path().join("table");
         std::fs::write(&table, &self.table).expect("written");
         let socket = self.directory.path().join("enforcer.sock");
-        let mut command =
-            self.gateway.command(built("kmsgate-enforcer", "kmsgate-enforcer").to_str().expect("a plain path"));
+        let program = built("kmsgate-enforcer", "kmsgate-enforcer");
+        let mut command = match self.as_nobody {
+            false => self.gateway.command(program.to_str().expect("a plain path")),
+            true => {
+                let mut command = self.gateway.command("setpriv");
+                command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+                command.args(["--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin"]);
+                command.arg("--bounding-set=-all,+net_admin").arg(self.directory.path().join("enforcer"));
+                command
+            }
+        };
         command.args(["--until-stdin-ends", "--user", "65534", "--table"]).arg(&table).arg("--socket").arg(&socket);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         (command, socket)
+    }
+
+    /// Loads the ruleset as at a boot, with nobody to serve it; what was said.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn guard(&self) -> String {
+        let table = self.directory.path().join("table");
+        std::fs::write(&table, &self.table).expect("written");
+        let program = built("kmsgate-enforcer", "kmsgate-enforcer");
+        let mut command = self.gateway.command(program.to_str().expect("a plain path"));
+        let output = command.arg("--load-only").arg("--table").arg(&table).output().expect("ip starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
     }
 
     /// Starts the enforcer.

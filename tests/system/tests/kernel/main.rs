@@ -1,6 +1,8 @@
 //! The kernel forwarder, in network namespaces.
 
 #[cfg(test)]
+mod f10_the_guard;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod gateway_life;

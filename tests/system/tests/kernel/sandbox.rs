@@ -2,7 +2,7 @@
 
 use kmsgate_orders::order::{Answer, Ends, News, Order};
 use kmsgate_system_tests::kernel::{Enforcer, Family, Site, opening};
-use kmsgate_system_tests::kernel_needs;
+use kmsgate_system_tests::{kernel_needs, need};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -32,6 +32,27 @@ fn it_has_one_capability_and_cannot_get_another() {
     ] {
         assert_eq!(status(&enforcer, key), is, "{key}");
     }
+}
+
+#[test]
+fn an_ordinary_user_with_the_one_capability_is_enough() {
+    kernel_needs!();
+    need!("setpriv", "/usr/bin/setpriv", "util-linux");
+    let site = Site::new().with_an_ordinary_user();
+    let _providers = site.echoing();
+    let mut enforcer = site.enforcer();
+    for (key, is) in [
+        ("Uid", "65534\t65534\t65534\t65534"),
+        ("CapEff", "0000000000001000"),
+        ("CapBnd", "0000000000001000"),
+        ("CapInh", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+    ] {
+        assert_eq!(status(&enforcer, key), is, "{key}");
+    }
+    let address = Family::V4.person(1);
+    enforcer.open(1, address, 60, 1);
+    assert!(site.connect(address).is_through());
 }
 
 /// Runs `work` in a thread for which, and for whatever it starts, the kernel does not have a system call.
