@@ -6,6 +6,8 @@ mod block;
 mod commands;
 #[cfg(test)]
 mod lists;
+#[cfg(test)]
+mod page;
 
 #[cfg(test)]
 use std::path::PathBuf;
