@@ -84,7 +84,7 @@ pub fn keep_one_capability() -> Result<(), Errno> {
 /// # Errors
 /// If the kernel has it and refuses.
 pub fn close_files() -> Result<Files, RulesetError> {
-    // The newest that the crate knows: an older kernel enforces its part.
+    // Linux 6.12, which also closes abstract sockets and signals; an older kernel enforces its part.
     let newest = ABI::V6;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(newest))?
