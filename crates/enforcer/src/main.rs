@@ -3,9 +3,9 @@
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
 use kmsgate_enforcer::load::{self, Found};
 use kmsgate_enforcer::netlink::{Failed, Socket};
+use kmsgate_enforcer::ruleset;
 use kmsgate_enforcer::sandbox::{self, Files};
 use kmsgate_enforcer::serve::{self, Sessions};
-use kmsgate_enforcer::ruleset;
 use kmsgate_orders::table::Table;
 use rustix::fs::Mode;
 use rustix::io::Errno;
