@@ -457,6 +457,12 @@ impl Session {
         }
     }
 
+    /// The news that came before the last answer and were not waited for.
+    #[must_use]
+    pub fn told(&mut self) -> Vec<News> {
+        self.news.drain(..).collect()
+    }
+
     /// Writes bytes that may be no order.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::raw::{Caller, Wire};
 use kmsgate_enforcer::netlink::{ACK, CONNTRACK, REQUEST, Socket};
 use kmsgate_orders::order::{Answer, Carried, News, Order, Place, Standing};
+use serde_json::Value;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
@@ -116,8 +117,17 @@ pub fn both_ends(site: &Site, listener: &TcpListener, address: IpAddr) -> (TcpSt
     (person, provider)
 }
 
-/// The same under grant 1, whose window ends in a second. Somebody else is carried before, so that no host has still to look
-/// for its neighbour.
+/// Carries somebody, so that no host has still to look for its neighbour: a first packet that is lost over that costs a
+/// second, and its connection is patient ever after.
+#[track_caller]
+pub fn acquaint(site: &Site, enforcer: &mut Enforcer, listener: &TcpListener, family: Family) {
+    let address = family.person(65_001);
+    enforcer.open(252, address, 60, 1);
+    both_ends(site, listener, address);
+    close(enforcer, 252, address);
+}
+
+/// Both ends of a connection under grant 1, whose window ends in a second.
 #[track_caller]
 pub fn in_a_second(
     site: &Site,
@@ -126,8 +136,7 @@ pub fn in_a_second(
     address: IpAddr,
 ) -> (TcpStream, TcpStream) {
     let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
-    enforcer.open(252, family.person(65_001), 60, 1);
-    both_ends(site, listener, family.person(65_001));
+    acquaint(site, enforcer, listener, family);
     enforcer.open(1, address, 1, 1);
     both_ends(site, listener, address)
 }
@@ -149,17 +158,24 @@ pub fn until_reset(stream: &TcpStream) {
     Log::default().until("a reset", || stream.take_error().expect("it can be asked"));
 }
 
-/// One end speaks, and waits until both know that it is over.
+/// One end speaks, and both must learn that it is over.
 #[track_caller]
-pub fn speaks(mut speaker: &TcpStream, other: &TcpStream) {
-    // Whoever was told before has no more to learn.
-    if speaker.write_all(b"still here").is_ok() {
-        until_reset(other);
-        // What it said was not acknowledged: its own kernel says it again, and is answered.
-        until_reset(speaker);
-    } else {
-        until_reset(other);
+pub fn speaks(speaker: &TcpStream, other: &TcpStream) {
+    speak(&[speaker], [speaker, other]);
+}
+
+/// These speak, and both ends must learn that it is over. What a speaker said is not acknowledged: its own kernel says it
+/// again, and is answered.
+#[track_caller]
+pub fn speak(speakers: &[&TcpStream], both: [&TcpStream; 2]) {
+    let mut told = vec![];
+    for mut speaker in speakers.iter().copied() {
+        // An error was told already, and is told only once.
+        if speaker.write_all(b"still here").is_err() {
+            told.push(std::ptr::from_ref(speaker));
+        }
     }
+    both.into_iter().filter(|end| !told.contains(&std::ptr::from_ref(*end))).for_each(until_reset);
 }
 
 /// Ends a grant before its time.
@@ -182,6 +198,40 @@ pub fn forget_connections(site: &Site) {
         request.message(CONNTRACK, DELETE, REQUEST | ACK, 0, |_| ());
         socket.ask(&request, |_| ()).expect("forgotten");
     });
+}
+
+/// The addresses of a set's elements, as nft reads them.
+///
+/// # Panics
+/// If there is no such set.
+#[must_use]
+pub fn elements(site: &Site, kind: &str, set: &str) -> Vec<IpAddr> {
+    let text = site.gateway.output("nft", &["-j", "list", kind, "inet", "kmsgate", set]);
+    let listed: Value = serde_json::from_str(&text).expect("JSON");
+    let list = listed.get("nftables").and_then(|parts| parts.get(1)?.get(kind)?.get("elem")).cloned();
+    let all = list.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    all.iter().map(|element| address_in(element).expect("an address")).collect()
+}
+
+fn address_in(value: &Value) -> Option<IpAddr> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Array(list) => list.iter().find_map(address_in),
+        Value::Object(parts) => parts.values().find_map(address_in),
+        _ => None,
+    }
+}
+
+/// Addresses of everything that grants have in the kernel: of each set, sorted.
+#[must_use]
+pub fn all_elements(site: &Site, family: Family) -> [Vec<IpAddr>; 4] {
+    let digit = if family == Family::V4 { 4 } else { 6 };
+    let sets = [("set", "kms_open"), ("map", "kms_gen"), ("set", "kms_pass"), ("set", "live")];
+    sets.map(|(kind, name)| {
+        let mut addresses = elements(site, kind, &format!("{name}{digit}"));
+        addresses.sort_unstable();
+        addresses
+    })
 }
 
 /// A site whose providers are played by the test: their addresses are routed to their hosts, and no kernel answers there.

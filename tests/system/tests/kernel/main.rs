@@ -1,7 +1,13 @@
 //! The kernel forwarder, in network namespaces.
 
 #[cfg(test)]
+mod f09_the_end;
+#[cfg(test)]
 mod f10_the_guard;
+#[cfg(test)]
+mod f10_the_providers_network;
+#[cfg(test)]
+mod f_handshakes;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
@@ -16,6 +22,10 @@ mod p1_later_grants;
 mod p1_one_connection_only;
 #[cfg(test)]
 mod p1_races;
+#[cfg(test)]
+mod p2_without_us;
+#[cfg(test)]
+mod providers;
 #[cfg(test)]
 mod ruleset;
 #[cfg(test)]
