@@ -195,6 +195,8 @@ impl Plan<'_> {
             vec![Tcp, Flags { of: RST, set: RST }, Drop],
             // Answering what conntrack calls invalid would kill a running connection (K09).
             vec![State(INVALID), Count, Drop],
+            // Whoever was admitted is told of the end, even where strangers are told nothing (F09).
+            vec![Mark(marks.claimed()), Tcp, Count, Reset],
             self.refused(),
         ]);
         Chain { name: chain(service, "gate", family), hook: None, rules }
