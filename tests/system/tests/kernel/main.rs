@@ -17,6 +17,8 @@ mod k_connections;
 #[cfg(test)]
 mod k_handshakes;
 #[cfg(test)]
+mod many_and_full;
+#[cfg(test)]
 mod p1_later_grants;
 #[cfg(test)]
 mod p1_one_connection_only;
@@ -30,3 +32,5 @@ mod providers;
 mod ruleset;
 #[cfg(test)]
 mod sandbox;
+#[cfg(test)]
+mod settings;
