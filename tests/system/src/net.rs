@@ -68,6 +68,25 @@ pub fn connect_from(source: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream
     Ok(stream)
 }
 
+/// The same without waiting for an answer: a SYN has been sent, and whatever is said next waits for the rest.
+///
+/// # Errors
+/// What the system says.
+pub fn begin_from(source: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    bind(&socket, &SocketAddr::new(source, 0))?;
+    match connect(&socket, &to) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(refused) => return Err(refused.into()),
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 /// Connects and says something; waits for it to come back.
 #[must_use]
 pub fn try_through(source: IpAddr, to: SocketAddr) -> Outcome {
