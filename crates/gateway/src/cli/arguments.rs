@@ -102,7 +102,7 @@ pub enum Command {
         #[command(subcommand)]
         what: Providers,
     },
-    /// Print the kernel's ruleset as it is loaded ([forward] mode = "nftables"), or the enforcer's table; or remove the ruleset.
+    /// Print the kernel's ruleset as it is loaded where the forwarder is the kernel, or the enforcer's table; or remove the ruleset.
     Ruleset {
         /// The table that the enforcer reads (kmsgate-enforcer(8)).
         #[arg(long)]
