@@ -12,14 +12,8 @@ use std::net::IpAddr;
 fn listed(host: &Host) -> String {
     let text = host.output("nft", &["--stateless", "list", "ruleset"]);
     text.lines()
-        .map(|line| {
-            format!(
-                "{}
-",
-                line.split(" comment \"kmsgate").next().unwrap_or(line)
-            )
-        })
-        .collect()
+        .map(|line| line.split(" comment \"kmsgate").next().unwrap_or(line))
+        .fold(String::new(), |all, line| all + line + "\n")
 }
 
 fn granted(site: &Site, gateway: &Gateway, address: IpAddr) -> kmsgate_system_tests::http::Answer {
@@ -44,8 +38,6 @@ fn what_is_printed_is_loaded_and_nothing_stays_behind_when_it_is_removed() {
     std::fs::write(&file, &printed.out).unwrap();
     let other = Host::new("other");
     let _loaded = other.output("nft", &["-f", file.to_str().unwrap()]);
-    std::fs::write("/tmp/l1", listed(&site.gateway)).unwrap();
-    std::fs::write("/tmp/l2", listed(&other)).unwrap();
     gateway.log.until("the provider to be drained", || Some(()).filter(|()| listed(&site.gateway) == listed(&other)));
 
     let address = Family::V4.person(1);
