@@ -3,7 +3,6 @@
 use crate::conntrack::{self, Entry};
 use crate::elements::{self, At, Generations};
 use crate::load::{self, Found};
-use crate::log::Line;
 use crate::marks::Marks;
 use crate::netlink::{Failed, Messages, Socket};
 use crate::rule::Family;
@@ -25,6 +24,10 @@ pub fn since_boot() -> u64 {
     part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }
 
+/// What an order is answered that finds no table.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an error number is a small positive one")]
+const MISSING: Answer = Answer::Refused(Refused::Kernel(Errno::NOENT.raw_os_error() as u16));
+
 /// A connection that was told of.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -43,6 +46,7 @@ pub struct Enforcer {
     generations: Generations,
     allowance: Allowance,
     seen: HashMap<Ends, Seen>,
+    reinstalled: bool,
 }
 
 impl Enforcer {
@@ -59,7 +63,7 @@ impl Enforcer {
         let allowance = Allowance { tokens: table.opens_per_second, since: now };
         let generations = Generations::new(marks);
         let seen = HashMap::new();
-        let mut this = Self { table, marks, socket, events, up, generations, allowance, seen };
+        let mut this = Self { table, marks, socket, events, up, generations, allowance, seen, reinstalled: false };
         let found = this.install()?;
         this.look_again(&mut |_| ())?;
         Ok((this, found))
@@ -78,6 +82,13 @@ impl Enforcer {
 
     /// Carries out one order that is no opening.
     pub fn order(&mut self, order: Order, news: &mut dyn FnMut(News)) -> Answer {
+        match self.try_order(order, news) {
+            MISSING if self.is_reinstalled() => self.try_order(order, news),
+            answer => answer,
+        }
+    }
+
+    fn try_order(&mut self, order: Order, news: &mut dyn FnMut(News)) -> Answer {
         let answered = match order {
             Order::Hello { .. } | Order::Watch | Order::Open(_) => Ok(Answer::Done),
             Order::Adopt(opening) => self.adopt(&opening),
@@ -95,6 +106,11 @@ impl Enforcer {
 
     /// Opens new grants, all in one transaction; each that the kernel refuses is left out and told so.
     pub fn open(&mut self, openings: &[Opening], now: u64) -> Vec<Answer> {
+        let answers = self.try_open(openings, now);
+        if answers.contains(&MISSING) && self.is_reinstalled() { self.try_open(openings, now) } else { answers }
+    }
+
+    fn try_open(&mut self, openings: &[Opening], now: u64) -> Vec<Answer> {
         let mut answers: Vec<_> = openings.iter().map(|opening| self.may_open(opening, now)).collect();
         while answers.contains(&None) {
             let wanted = || openings.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
@@ -358,16 +374,28 @@ impl Enforcer {
         Ok(budget.filter(same).map(|budget| budget.grant))
     }
 
-    /// Whether another program removed our table; it is loaded again then.
+    /// Looks whether another program removed our table, and loads it again then.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn guard(&mut self, log: &mut Line) -> Result<bool, Failed> {
-        if self.install()? == Found::Same {
-            return Ok(false);
-        }
-        log.say("ERROR the ruleset was removed by another program and is loaded again");
-        Ok(true)
+    pub fn guard(&mut self) -> Result<(), Failed> {
+        self.reinstalled |= self.install()? != Found::Same;
+        Ok(())
+    }
+
+    /// Whether the ruleset was loaded again since this was last asked.
+    #[must_use]
+    pub fn take_reinstalled(&mut self) -> bool {
+        std::mem::take(&mut self.reinstalled)
+    }
+
+    /// Whether an order met no table because another program removed it; it is there again then. What the kernel refuses
+    /// here it refuses at the next look, too, and is said there.
+    fn is_reinstalled(&mut self) -> bool {
+        let before = std::mem::take(&mut self.reinstalled);
+        let now = self.guard().is_ok() && self.reinstalled;
+        self.reinstalled |= before;
+        now
     }
 }
 

@@ -79,11 +79,13 @@ pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), 
         enforcer.hear(&mut |told| news.push(told))?;
         if since_boot().saturating_sub(looked) >= LOOK.into() {
             looked = since_boot();
-            if enforcer.guard(&mut log)? {
-                news.push(News::Reinstalled);
-            }
+            enforcer.guard()?;
         }
         carry_out(&mut enforcer, table, &mut sessions, &mut log);
+        if enforcer.take_reinstalled() {
+            log.say("ERROR the ruleset was removed by another program and is loaded again");
+            news.push(News::Reinstalled);
+        }
         for session in sessions.iter_mut().filter(|session| session.watches) {
             news.iter().for_each(|told| Reply::News(*told).write(&mut session.output));
         }

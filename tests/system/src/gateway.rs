@@ -26,6 +26,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// Everybody's password, unless a test says otherwise.
 pub const PASSWORD: &str = "correct horse";
 
+/// The number of the user nobody.
+pub const NOBODY: u32 = 65534;
+
 /// An address of this machine: 127.0.`high`.`low`.
 #[must_use]
 pub fn at(high: u8, low: u8) -> IpAddr {
@@ -44,6 +47,8 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     /// The namespace in which it runs.
     host: Option<String>,
+    /// Whether it starts as nobody.
+    as_nobody: bool,
 }
 
 impl Setup {
@@ -81,6 +86,7 @@ impl Setup {
             sections: sections.map(|(name, keys)| (name.to_owned(), keys)).into(),
             environment: Vec::new(),
             host: None,
+            as_nobody: false,
             directory,
         };
         setup.account("alice", PASSWORD).account("bob", PASSWORD).account("carol", PASSWORD)
@@ -157,10 +163,35 @@ impl Setup {
         self
     }
 
+    /// It starts as [`NOBODY`], as systemd starts it, and becomes nobody else.
+    #[must_use]
+    pub fn as_nobody(mut self) -> Self {
+        self.as_nobody = true;
+        self
+    }
+
     /// Where its files are.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The socket at which it looks for an enforcer that it did not start.
+    #[must_use]
+    pub fn enforcer_socket(&self) -> PathBuf {
+        self.path().join("run/enforcer.sock")
+    }
+
+    /// The table that its enforcer reads, as the program writes it.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn table(&self) -> String {
+        self.write();
+        let said = command(&self.path().join("kmsgate.toml"), &["ruleset", "--table"], "");
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.out
     }
 
     /// Starts it and waits until it serves.
@@ -170,14 +201,25 @@ impl Setup {
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Gateway {
-        std::fs::write(self.path().join("kmsgate.toml"), self.text()).unwrap();
+        self.write();
         if crate::is_root() {
             // Whoever it becomes must get in.
             std::fs::set_permissions(self.path(), PermissionsExt::from_mode(0o711)).unwrap();
         }
+        if self.as_nobody {
+            // Where it was built perhaps nobody but us may read.
+            std::fs::copy(program(), self.path().join("kmsgate")).unwrap();
+            for name in ["", "run", "accounts", "kmsgate.toml"] {
+                std::os::unix::fs::chown(self.path().join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
         let log = Log::default();
         let (child, portals, service) = spawn(&self, &log);
         Gateway { portals, service, log, child, setup: self }
+    }
+
+    fn write(&self) {
+        std::fs::write(self.path().join("kmsgate.toml"), self.text()).unwrap();
     }
 
     fn text(&self) -> String {
@@ -325,7 +367,7 @@ impl Gateway {
     pub fn rewrite(&mut self, change: impl FnOnce(Setup) -> Setup) {
         let setup = std::mem::replace(&mut self.setup, Setup::new(self.service));
         self.setup = change(setup);
-        std::fs::write(self.path().join("kmsgate.toml"), self.setup.text()).unwrap();
+        self.setup.write();
     }
 
     /// Connects to the service from this address.
@@ -438,7 +480,14 @@ fn spawn(setup: &Setup, log: &Log) -> (Child, Vec<SocketAddr>, SocketAddr) {
         Some(host) => {
             // It becomes the program: the process is the same.
             let mut command = Command::new("ip");
-            command.args(["netns", "exec", host]).arg(program());
+            command.args(["netns", "exec", host]);
+            match setup.as_nobody {
+                false => command.arg(program()),
+                true => {
+                    let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+                    command.arg("setpriv").args(user).arg("--clear-groups").arg(setup.path().join("kmsgate"))
+                }
+            };
             command
         }
     };

@@ -134,6 +134,21 @@ impl Site {
         self
     }
 
+    /// The table of its enforcers is this one.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn set_table(&mut self, table: String) {
+        Table::parse(&table).expect("a table");
+        self.table = table;
+    }
+
+    /// The enforcer's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("enforcer.sock")
+    }
+
     /// The same, whose enforcer starts as systemd starts it: an ordinary user with one ambient capability.
     ///
     /// # Panics
@@ -169,7 +184,7 @@ impl Site {
     pub fn command(&self) -> (Command, PathBuf) {
         let table = self.directory.path().join("table");
         std::fs::write(&table, &self.table).expect("written");
-        let socket = self.directory.path().join("enforcer.sock");
+        let socket = self.socket();
         let program = built("kmsgate-enforcer", "kmsgate-enforcer");
         let mut command = match self.as_nobody {
             false => self.gateway.command(program.to_str().expect("a plain path")),

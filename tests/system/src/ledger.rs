@@ -10,6 +10,8 @@ use std::time::Duration;
 /// A grant's row, as far as tests ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
+    /// Its name.
+    pub id: Vec<u8>,
     /// `domain/name`.
     pub person: String,
     /// The four bytes of its address, or sixteen.
@@ -37,7 +39,7 @@ pub struct Grant {
 #[must_use]
 pub fn grants(file: &Path) -> Vec<Grant> {
     let conn = open(file);
-    let sql = "SELECT domain || '/' || name, source, state, cause, ends_at, claims, given_back, alive, bytes_in, bytes_out FROM grants ORDER BY id";
+    let sql = "SELECT domain || '/' || name, source, state, cause, ends_at, claims, given_back, alive, bytes_in, bytes_out, id FROM grants ORDER BY id";
     let mut statement = conn.prepare(sql).unwrap();
     let rows = statement.query_map((), grant).unwrap();
     rows.map(Result::unwrap).collect()
@@ -71,6 +73,7 @@ fn open(file: &Path) -> Connection {
 fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
     let state: u8 = row.get(2)?;
     Ok(Grant {
+        id: row.get(10)?,
         person: row.get(0)?,
         source: row.get(1)?,
         state: ["opening", "open", "closing", "closed"].get(usize::from(state)).copied().unwrap_or("unknown"),

@@ -3,7 +3,6 @@
 use kmsgate::forward::nft::Text;
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
 use kmsgate_enforcer::load::{self, Found};
-use kmsgate_enforcer::log::Line;
 use kmsgate_enforcer::netlink::Socket;
 use kmsgate_enforcer::ruleset::{self, all_up};
 use kmsgate_orders::order::{Answer, Order};
@@ -86,7 +85,8 @@ fn another_configuration_is_loaded_over_the_first_once_and_open_grants_stay() {
         for table in [&second, &first, &second] {
             let (mut after, found) = start(table.clone());
             assert_eq!(found, Found::Other);
-            assert_eq!(after.guard(&mut Line::default()), Ok(false), "it is as it must be");
+            after.guard().unwrap();
+            assert!(!after.take_reinstalled(), "it is as it must be");
             for grant in grants {
                 let adopted = after.order(Order::Adopt(grant), &mut |_| ());
                 assert!(matches!(adopted, Answer::Standing(standing) if standing.left == 2), "{adopted:?}");
@@ -104,7 +104,8 @@ fn a_provider_that_goes_down_is_no_change_by_another_program() {
         for (provider, up) in [(0, false), (1, false), (0, true), (1, true), (2, false)] {
             let order = Order::Provider { service: 0, provider, up };
             assert_eq!(enforcer.order(order, &mut |_| ()), Answer::Done);
-            assert_eq!(enforcer.guard(&mut Line::default()), Ok(false), "{order:?}");
+            enforcer.guard().unwrap();
+            assert!(!enforcer.take_reinstalled(), "{order:?}");
         }
         // One that is started anew begins with all of them up, and brings the rules with it.
         assert_eq!(start(table).1, Found::Other);

@@ -11,6 +11,7 @@ use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Claim, GrantRecord, RunningClaim};
 use kmsgate_orders::order::{Answer, Carrier, Order, Place, Refused, Standing};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::PoisonError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -62,12 +63,18 @@ impl Kernel {
         }
     }
 
-    /// All that is open was adopted: compares counts and connections, and takes away elements that the ledger does not know.
+    /// All that is open was adopted: compares counts and connections, takes away elements that the ledger does not know, and
+    /// from here on makes good what gets lost. Not before: what is compared with a book that is half written looks lost.
     pub async fn adopted(&self) {
         self.compare().await;
         if self.inner.book.len() < LISTED_BELOW {
             self.sweep().await;
         }
+        let mends = self.inner.mends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut mends) = mends else { return };
+        // What the beginning of the first session asked for is done by now.
+        let _first = mends.try_recv();
+        self.inner.tasks.spawn(self.clone().mend(mends));
     }
 
     /// Who carries an open grant of which the kernel has nothing: the kernel, if it ever could.

@@ -28,7 +28,7 @@ pub use session::Whence;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tell::{Batch, Teller, Told};
+use tell::{Batch, Mend, Teller, Told};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -57,6 +57,8 @@ struct Inner {
     /// Which providers the enforcer was told of, by service and place, and what.
     known: Mutex<HashMap<(u8, u8), bool>>,
     around: Around,
+    /// What is to be made good, until somebody does.
+    mends: Mutex<Option<mpsc::UnboundedReceiver<Mend>>>,
     /// Most grants at once.
     most: usize,
     stop: CancellationToken,
@@ -103,6 +105,7 @@ impl Kernel {
             told,
             known: Mutex::default(),
             around,
+            mends: Mutex::new(Some(mends)),
             most: config.forward.grants,
             stop,
             tasks,
@@ -110,7 +113,6 @@ impl Kernel {
         let this = Self { inner: Arc::new(inner) };
         this.tell_providers().await;
         this.inner.tasks.spawn(this.clone().keep_telling_providers());
-        this.inner.tasks.spawn(this.clone().mend(mends));
         Ok(this)
     }
 
