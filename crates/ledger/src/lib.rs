@@ -48,7 +48,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<GrantRecord, LedgerError>> + Send;
 
     /// One of the grant's claims is taken, before the connection's first byte. Refused unless the grant is Open, its end in
-    /// the future and claims not given back are fewer than its connections. Written.
+    /// the future and claims not given back are fewer than its connections. One that is not relayed is taken while the grant
+    /// is Closing, too: the kernel let it in before it shut the way. Written.
     fn claim(&self, claim: Claim, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// The provider's first byte is about to pass on this claim's connection: from now on it cannot be given back. `Missing`

@@ -338,6 +338,16 @@ impl Gateway {
         self.ask(source, &Request { method, path: &path, headers: &headers, body: b"" })
     }
 
+    /// Its owner ends it, at a program that may end meanwhile; none if there is no whole answer.
+    #[must_use]
+    pub fn try_cancel(&self, source: IpAddr, granted: &Answer) -> Option<Answer> {
+        let bearer = format!("Bearer {}", granted.text("token"));
+        let path = format!("/api/v1/grants/{}", granted.text("id"));
+        let headers = [("Authorization", bearer.as_str())];
+        let request = Request { method: "DELETE", path: &path, headers: &headers, body: b"" };
+        http::ask(source, self.portal_for(source), &request).ok().filter(|answer| answer.json().is_object())
+    }
+
     /// Any request.
     ///
     /// # Panics

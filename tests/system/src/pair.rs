@@ -7,6 +7,7 @@ use crate::middle::Middle;
 use kmsgate_orders::order::{Answer, Order, Place, Standing};
 use rustix::process::Signal;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +44,8 @@ pub struct Pair {
     pub gateway: Gateway,
     /// Between the two.
     pub middle: Middle,
-    /// The enforcer, while it lives.
-    pub enforcer: Option<Enforcer>,
+    /// While it lives.
+    enforcer: Mutex<Option<Enforcer>>,
     /// The hosts.
     pub site: Site,
 }
@@ -60,18 +61,17 @@ impl Pair {
         site.set_table(setup.table());
         let enforcer = site.enforcer();
         let middle = Middle::new(&setup.enforcer_socket(), site.socket());
-        Self { gateway: setup.start(), middle, enforcer: Some(enforcer), site }
+        Self { gateway: setup.start(), middle, enforcer: Mutex::new(Some(enforcer)), site }
     }
 
-    /// Kills, by SIGKILL; whoever lives on sees the session end.
+    /// Kills, by SIGKILL; whoever lives on sees the session end. A sign-in may hold on to the gateway meanwhile.
     #[track_caller]
-    pub fn kill(&mut self, victim: Victim) {
+    pub fn kill(&self, victim: Victim) {
         if victim.is_serve() {
-            // Its exit is waited for at its next start: a sign-in may still hold on to it.
             self.gateway.signal(Signal::KILL);
         }
         if victim.is_enforcer()
-            && let Some(enforcer) = self.enforcer.take()
+            && let Some(enforcer) = self.enforcer().take()
         {
             enforcer.kill9();
         }
@@ -90,19 +90,21 @@ impl Pair {
 
     /// Starts the enforcer again if it was killed.
     #[track_caller]
-    pub fn enforcer_again(&mut self) {
-        if self.enforcer.is_none() {
-            self.enforcer = Some(self.site.enforcer());
-        }
+    pub fn enforcer_again(&self) {
+        self.enforcer().get_or_insert_with(|| self.site.enforcer());
     }
 
     /// How the kernel has the place of an address; none if nothing is open there, or no enforcer lives to say.
     #[track_caller]
-    pub fn standing(&mut self, address: IpAddr) -> Option<Standing> {
+    pub fn standing(&self, address: IpAddr) -> Option<Standing> {
         let place = Place { service: 0, address };
-        match self.enforcer.as_mut()?.session.order(Order::State { place }) {
+        match self.enforcer().as_mut()?.session.order(Order::State { place }) {
             Answer::Standing(standing) => Some(standing),
             _ => None,
         }
+    }
+
+    fn enforcer(&self) -> MutexGuard<'_, Option<Enforcer>> {
+        self.enforcer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

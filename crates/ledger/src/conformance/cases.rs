@@ -3,7 +3,8 @@
 use super::{BOOT, DAY, MINUTE, OTHER_BOOT, Store, ask, at, claim, end, failed, id, open, person, reserve, token};
 use crate::Ledger;
 use crate::records::{
-    CloseBegun, Event, Filter, LedgerError, RefusalCount, ReportBy, ReportQuery, Reserved, RunningClaim, Session, What,
+    Claim, CloseBegun, Event, Filter, LedgerError, RefusalCount, ReportBy, ReportQuery, Reserved, RunningClaim,
+    Session, What,
 };
 use jiff::Timestamp;
 use kmsgate_core::decide::{Decision, decide};
@@ -51,6 +52,8 @@ pub(crate) async fn a_grant_lives_once<S: Store>() {
     };
     assert_eq!(again.state, State::Closing(Cause::Used), "the first cause stays");
     assert!(matches!(ledger.claim(claim(grant.id, 2), at(4)).await, Err(LedgerError::State(_))));
+    let in_kernel = Claim { relayed: false, ..claim(grant.id, 2) };
+    assert_eq!(ledger.claim(in_kernel, at(4)).await, Err(LedgerError::Spent), "let in before, but one too many");
 
     let totals = Totals { claims: 1, given_back: 0, bytes_in: 300, bytes_out: 260, milliseconds: 0 };
     let closed = ledger.closed(grant.id, totals, at(5)).await.unwrap();

@@ -130,7 +130,8 @@ pub(crate) async fn run<S: Store>(steps: Vec<Step>) {
             Step::Claim { grant, relayed } => {
                 let (boot_id, boot) = (model.boot_id, now.boot);
                 let Some(g) = model.recent(grant) else { continue };
-                let expected = if g.state != State::Open {
+                let let_in = g.state == State::Open || !relayed && matches!(g.state, State::Closing(_));
+                let expected = if !let_in {
                     Err("state")
                 } else if g.over(boot_id, boot) || g.claims() >= g.connections {
                     Err("spent")

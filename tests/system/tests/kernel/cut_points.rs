@@ -63,21 +63,15 @@ fn until(pair: &Pair, what: &str, so: impl Fn(&Grant) -> bool) -> Grant {
 #[track_caller]
 fn cut_in_open(trap: Trap) {
     for (victim, who) in Victim::ALL {
-        let _providers;
         let mut pair = started(ONE_A_WEEK);
-        _providers = pair.site.echoing();
+        let _providers = pair.site.echoing();
         pair.middle.set(trap);
         let asked = std::thread::scope(|scope| {
-            let (site, gateway) = (&pair.site, &pair.gateway);
-            let asked = scope.spawn(move || site.person.within(|| gateway.try_sign_in(person(), who, PASSWORD)));
+            let pair = &pair;
+            let sign_in = || pair.gateway.try_sign_in(person(), who, PASSWORD);
+            let asked = scope.spawn(move || pair.site.person.within(sign_in));
             pair.middle.until_sprung();
-            if victim.is_serve() {
-                gateway.signal(rustix::process::Signal::KILL);
-            }
-            if let Some(enforcer) = pair.enforcer.take_if(|_| victim.is_enforcer()) {
-                enforcer.kill9();
-            }
-            pair.middle.cut();
+            pair.kill(victim);
             asked.join().unwrap()
         });
         // P9: nobody is told of a door that nobody confirmed.
@@ -241,19 +235,11 @@ fn cut_in_close(trap: Trap) {
         until(&pair, "the claim", |grant| grant.alive == 1);
         pair.middle.set(trap);
         let said = std::thread::scope(|scope| {
-            let gateway = &pair.gateway;
-            let said = scope.spawn(move || gateway.command(&["grants", "revoke", &id], ""));
+            let pair = &pair;
+            let said = scope.spawn(move || pair.gateway.command(&["grants", "revoke", &id], ""));
             pair.middle.until_sprung();
-            if victim.is_serve() {
-                gateway.signal(rustix::process::Signal::KILL);
-            }
-            if let Some(enforcer) = pair.enforcer.take_if(|_| victim.is_enforcer()) {
-                enforcer.kill9();
-            }
-            pair.middle.cut();
-            if pair.enforcer.is_none() {
-                pair.enforcer = Some(pair.site.enforcer());
-            }
+            pair.kill(victim);
+            pair.enforcer_again();
             said.join().unwrap()
         });
         assert_eq!(said.code == Some(0), victim == Victim::Enforcer, "{victim:?}: {said:?}");

@@ -31,6 +31,8 @@ mod p2_without_us;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]
+mod random_kills;
+#[cfg(test)]
 mod ruleset;
 #[cfg(test)]
 mod sandbox;

@@ -155,15 +155,9 @@ impl Kernel {
         if inner.told.send(Told::Listen).is_err() || inner.session.order(Order::Connections).await.is_none() {
             return;
         }
-        let (done, reckoned) = oneshot::channel();
-        if inner.told.send(Told::Reckon(done)).is_err() || reckoned.await.is_err() {
-            return;
-        }
+        self.tell(Told::Reckon).await;
         for id in inner.book.names() {
-            let Some((untold, first)) = inner.book.compare(id) else { continue };
-            for number in (first..).take(untold.into()) {
-                self.write_untold(id, number).await;
-            }
+            self.write_untold(id).await;
             self.pay(id).await;
             if inner.book.used(id).is_some_and(|deadline| inner.around.clock.now().boot < deadline) {
                 inner.around.wishes.send(Wish { grant: id, cause: Cause::Used }).unwrap_or(());
@@ -172,8 +166,29 @@ impl Kernel {
         inner.around.news.notify();
     }
 
+    /// Claims of a grant that is about to leave the kernel, of which nobody told: its counter goes with it, and whoever is
+    /// killed after that could not read it any more.
+    pub(super) async fn write_what_nobody_told(&self, id: GrantId, place: Place) {
+        let state = || self.inner.session.order(Order::State { place });
+        let Some(Answer::Standing(standing)) = state().await else { return };
+        // Asked again, the enforcer has heard of every claim that was counted when it was asked first.
+        if standing.grant == id.to_bytes() && state().await.is_some() {
+            self.tell(Told::Written).await;
+            self.inner.book.stands(id, standing.claimed, standing.left);
+            self.write_untold(id).await;
+        }
+    }
+
+    /// Writes the claims that the kernel counted and nobody told of.
+    async fn write_untold(&self, id: GrantId) {
+        let Some((untold, first)) = self.inner.book.compare(id) else { return };
+        for number in (first..).take(untold.into()) {
+            self.write_unknown(id, number).await;
+        }
+    }
+
     /// A connection that came and went while nobody listened: the kernel's counter has it, and nothing else is known.
-    async fn write_untold(&self, id: GrantId, number: u32) {
+    async fn write_unknown(&self, id: GrantId, number: u32) {
         let inner = &self.inner;
         let Some((place, ..)) = inner.book.place(id) else { return };
         let unknown = |address: IpAddr| SocketAddr::new(address, 0);

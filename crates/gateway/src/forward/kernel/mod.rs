@@ -156,24 +156,40 @@ impl Kernel {
         let inner = &self.inner;
         let (place, _, deadline) = inner.book.place(id)?;
         inner.book.closing(id);
-        while inner.session.order(Order::Close { grant: id.to_bytes(), place }).await.is_none() {
+        if inner.around.clock.now().boot < deadline {
+            self.write_what_nobody_told(id, place).await;
+        }
+        let last = loop {
+            if let Some(answer) = inner.session.order(Order::Close { grant: id.to_bytes(), place }).await {
+                break Some(answer);
+            }
             let left = inner.around.clock.now().boot.until(deadline);
             if left == Duration::ZERO || inner.stop.is_cancelled() {
-                break;
+                break None;
             }
             tokio::select! {
                 () = inner.session.is_up() => {}
                 () = tokio::time::sleep(left) => {}
-                () = inner.stop.cancelled() => break,
+                () = inner.stop.cancelled() => break None,
             }
-        }
+        };
         // What was claimed before the close is told of before its answer.
+        self.tell(|done| Told::Finish(id, done)).await;
+        if let Some(Answer::Standing(standing)) = last {
+            // A claim of the last moment is told of when its grant has no name any more: it is in the totals.
+            inner.book.stands(id, standing.claimed, standing.left);
+            inner.book.compare(id);
+        }
+        inner.book.remove(id)
+    }
+
+    /// Waits until the teller has done this, and all that it was told before.
+    async fn tell(&self, what: impl FnOnce(oneshot::Sender<()>) -> Told) {
         let (done, finished) = oneshot::channel();
-        if inner.told.send(Told::Finish(id, done)).is_ok() {
+        if self.inner.told.send(what(done)).is_ok() {
             // Nobody tells any more while the gateway stops.
             finished.await.unwrap_or(());
         }
-        inner.book.remove(id)
     }
 
     /// Where a grant of the last run may still have elements that nobody adopts: [`Kernel::close`] takes them away.

@@ -33,6 +33,8 @@ pub(super) enum Told {
     Began,
     /// What the enforcer tells unasked.
     News(News),
+    /// Answered when everything that was told before is written.
+    Written(oneshot::Sender<()>),
     /// From here on the connections that are told of are noted, for [`Told::Reckon`].
     Listen,
     /// Every connection was told of: whichever was not has ended. Answered when that is written.
@@ -115,6 +117,10 @@ impl Teller {
                 self.mend(Mend::Everything);
             }
             Told::Began => self.mend(Mend::Everything),
+            Told::Written(done) => {
+                self.flush().await;
+                done.send(()).unwrap_or(());
+            }
             Told::Listen => self.listening = Some(HashSet::new()),
             Told::Reckon(done) => {
                 let there = self.listening.take().unwrap_or_default();
@@ -181,7 +187,7 @@ impl Teller {
         while let Some(written) = writing.join_next().await {
             match written {
                 Ok((ends, Ok(()))) => self.book.written(&ends),
-                // The grant is being closed: the claim is in its totals.
+                // The grant is closed: the claim is in its totals.
                 Ok((_, Err(LedgerError::State(_)))) | Err(_) => {}
                 Ok((_, Err(error))) => self.around.notices.say(Notice::Ledger { error }),
             }
