@@ -49,7 +49,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// One of the grant's claims is taken, before the connection's first byte. Refused unless the grant is Open, its end in
     /// the future and claims not given back are fewer than its connections. One that is not relayed is taken while the grant
-    /// is Closing, too: the kernel let it in before it shut the way. Written.
+    /// is Opening or Closing, too: the kernel lets in before we have written that it does, and until it has shut the way.
+    /// Whatever took a claim was open, and counts. Written.
     fn claim(&self, claim: Claim, now: Now) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// The provider's first byte is about to pass on this claim's connection: from now on it cannot be given back. `Missing`

@@ -314,6 +314,41 @@ pub(crate) async fn a_quota_counts_what_came_of_it<S: Store>() {
     assert_eq!(last, What::QuotaReset { person: person("alice"), operator: "oscar".into() });
 }
 
+/// The kernel lets in before its confirmation is written, and until it has shut the way: whoever came in then counts (P1, P4).
+pub(crate) async fn p4_a_connection_that_the_kernel_let_in_counts<S: Store>() {
+    let (_store, ledger) = begin::<S>().await;
+    let mut alice = ask("alice", "198.51.100.7");
+    alice.week = Some(9);
+    let used = async |now| ledger.facts(alice.request(50, now), now).await.unwrap().uses[0].used;
+    let in_kernel = |grant, number| Claim { relayed: false, ..claim(grant, number) };
+    // The last came before `Open`, and that was never written.
+    for (n, before) in [(1, State::Open), (2, State::Closing(Cause::Failed)), (3, State::Opening)] {
+        let Reserved::New { grant, .. } = reserve(&ledger, &alice, n, at(n)).await.unwrap() else { panic!() };
+        if before == State::Open {
+            drop(ledger.opened(grant.id, None, at(n)).await.unwrap());
+        }
+        if let State::Closing(cause) = before {
+            drop(ledger.closing(grant.id, cause, at(n)).await.unwrap());
+        }
+        let relayed = ledger.claim(claim(grant.id, 1), at(n)).await;
+        assert_eq!(relayed.is_ok(), before == State::Open, "the relay asks first: {before:?}");
+        if before != State::Open {
+            ledger.claim(in_kernel(grant.id, 1), at(n)).await.unwrap();
+        }
+        ledger.claim_ended(end(grant.id, 1), at(n)).await.unwrap();
+        drop(ledger.closing(grant.id, Cause::Failed, at(n)).await.unwrap());
+        ledger.closed(grant.id, Totals::default(), at(n)).await.unwrap();
+        assert_eq!(used(at(n)).await, u32::try_from(n).unwrap(), "{before:?}");
+        let late = ledger.claim(in_kernel(grant.id, 2), at(n)).await;
+        assert!(matches!(late, Err(LedgerError::State(_))), "{late:?}");
+    }
+    // One that nobody told of, and that the kernel counted at the close.
+    let Reserved::New { grant, .. } = reserve(&ledger, &alice, 4, at(4)).await.unwrap() else { panic!() };
+    drop(ledger.closing(grant.id, Cause::Failed, at(4)).await.unwrap());
+    ledger.closed(grant.id, Totals { claims: 1, ..Totals::default() }, at(4)).await.unwrap();
+    assert_eq!(used(at(4)).await, 4);
+}
+
 /// The table of cut points: what a start finds after each (P3, P5).
 pub(crate) async fn p5_the_cut_points<S: Store>() {
     let (store, ledger) = begin::<S>().await;

@@ -130,7 +130,7 @@ pub(crate) async fn run<S: Store>(steps: Vec<Step>) {
             Step::Claim { grant, relayed } => {
                 let (boot_id, boot) = (model.boot_id, now.boot);
                 let Some(g) = model.recent(grant) else { continue };
-                let let_in = g.state == State::Open || !relayed && matches!(g.state, State::Closing(_));
+                let let_in = g.state == State::Open || !relayed && g.state.unfinished();
                 let expected = if !let_in {
                     Err("state")
                 } else if g.over(boot_id, boot) || g.claims() >= g.connections {
@@ -140,6 +140,7 @@ pub(crate) async fn run<S: Store>(steps: Vec<Step>) {
                 };
                 let number = u32::try_from(g.claims.len()).unwrap() + 1;
                 if expected.is_ok() {
+                    g.reached_open = true;
                     g.claims.push(Taken { relayed, answered: false, ended: false, given_back: false });
                 }
                 let mut taken = claim(g.id(), number);

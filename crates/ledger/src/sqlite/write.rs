@@ -136,9 +136,9 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
     let now = rows::whole(now);
     let before = existing(desk, claim.grant)?;
     let record = &before.record;
-    // The kernel let it in before it shut the way, and we hear of it while that is done.
-    let let_in = !claim.relayed && matches!(record.state, State::Closing(_));
-    if record.state != State::Open && !let_in {
+    // The kernel lets in from the moment at which it confirms until it has shut the way, and we hear of it a little later.
+    let let_in = record.state == State::Open || !claim.relayed && record.state.unfinished();
+    if !let_in {
         return Err(LedgerError::State(format!("a grant that is {} gives no claim", record.state.as_str())).into());
     }
     if before.over(boot, now) || record.claims >= record.connections {
@@ -152,7 +152,8 @@ pub(super) fn claim(desk: &mut Desk, claim: &Claim, now: Now) -> Result<(), Faul
     if taken == 0 {
         return Err(LedgerError::State(format!("claim {} of the grant was taken before", claim.number)).into());
     }
-    let mut after = before.clone();
+    // Whoever was let in found the way open, whatever had been written of it by then: it counts.
+    let mut after = Stored { reached_open: true, ..before.clone() };
     after.record.claims = after.record.claims.saturating_add(1);
     after.record.alive = after.record.alive.saturating_add(1);
     after.record.last_claim = after.record.last_claim.max(claim.number);
@@ -232,6 +233,7 @@ pub(super) fn closed(desk: &Desk, id: GrantId, totals: Totals, now: Now) -> Resu
     let before = existing(desk, id)?;
     let mut after = before.clone();
     take_totals(&mut after.record, totals);
+    after.reached_open |= after.record.claims > 0;
     if let State::Closed(_, known) = &mut after.record.state {
         *known = after.record.totals;
         change(desk, &before, &after)?;

@@ -40,6 +40,7 @@ suite!(Place:
     p4_a_quota_cannot_be_raced,
     p4_two_people_at_once_from_one_address,
     a_quota_counts_what_came_of_it,
+    p4_a_connection_that_the_kernel_let_in_counts,
     p5_the_cut_points,
     an_operators_grant_says_so,
     sessions_and_tokens_end,
