@@ -17,6 +17,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("chromium", "/usr/bin/chromium", "chromium"),
     ("iproute2", "/usr/sbin/ip", "iproute2"),
     ("nft", "/usr/sbin/nft", "nftables"),
+    ("dnsmasq", "/usr/sbin/dnsmasq", "dnsmasq-base"),
     ("setpriv", "/usr/bin/setpriv", "util-linux"),
     ("systemd", "/usr/bin/systemd-analyze", "systemd"),
     ("man", "/usr/bin/man", "man-db"),

@@ -41,11 +41,14 @@ impl Desk for Front {
     }
 
     fn grant(&self, id: GrantId) -> Work<'_, Result<Option<GrantRecord>, LedgerError>> {
-        Box::pin(self.0.ledger.grant(id))
+        Box::pin(async move { Ok(self.0.ledger.grant(id).await?.map(|grant| self.0.forwarder.as_carried(grant))) })
     }
 
     fn grant_by_token(&self, token: SecretHash) -> Work<'_, Result<Option<GrantRecord>, LedgerError>> {
-        Box::pin(self.0.ledger.grant_by_token(token, self.now()))
+        Box::pin(async move {
+            let found = self.0.ledger.grant_by_token(token, self.now()).await?;
+            Ok(found.map(|grant| self.0.forwarder.as_carried(grant)))
+        })
     }
 
     fn history(&self, person: Person, limit: usize) -> Work<'_, Result<Vec<GrantRecord>, LedgerError>> {

@@ -8,6 +8,7 @@ use crate::forward::kernel::table;
 use crate::forward::nft::Text;
 use kmsgate_enforcer::marks::Marks;
 use kmsgate_enforcer::netlink::{Failed, Socket};
+use kmsgate_enforcer::rule::Ruleset;
 use kmsgate_enforcer::{conntrack, load, ruleset};
 use kmsgate_orders::table::Table;
 use serde_json::Value;
@@ -39,11 +40,16 @@ pub fn run(config: &Config, of_enforcer: bool, remove: bool) -> Result<(), CliEr
     if of_enforcer {
         return put(&table.write());
     }
-    let up = status.map_or_else(|| ruleset::all_up(&table), |status| up(&table, config, &status));
-    match ruleset::of(&table, &up) {
+    match expected(config, &table, status.as_ref()) {
         Some(rules) => put(&Text(&rules).to_string()),
         None => Err(CliError::Failed("mark_mask must have at least 24 bits in a row".to_owned())),
     }
+}
+
+/// What should be loaded: with the providers that a gateway says take new connections, or with all of them if none runs. None
+/// if the table's mask holds no marks.
+pub(super) fn expected(config: &Config, table: &Table, status: Option<&Value>) -> Option<Ruleset> {
+    ruleset::of(table, &status.map_or_else(|| ruleset::all_up(table), |status| up(table, config, status)))
 }
 
 /// Which providers of the table take new connections, as the gateway says.

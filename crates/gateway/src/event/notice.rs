@@ -71,6 +71,13 @@ pub enum Notice {
     EnforcerBack,
     /// Another program removed the kernel's ruleset; it was loaded again, and what is open is restored.
     RulesetRemoved,
+    /// A setting of the machine is not as the kernel's forwarder needs it.
+    Setting {
+        /// Its name, as sysctl(8) has it.
+        key: &'static str,
+        /// What hangs on it, and what to do.
+        detail: String,
+    },
     /// The kernel had elements of grants that the ledger does not know.
     Swept {
         /// How many.
@@ -230,6 +237,7 @@ impl Notice {
                 "detail",
                 "another program removed the kernel's ruleset; it is loaded again, open grants are restored",
             ),
+            Self::Setting { key, detail } => Line::new("setting").field("key", key).field("detail", detail),
             Self::Swept { grants } => Line::new("swept").field("elements_of_unknown_grants", grants),
             Self::Ledger { error } => Line::new("ledger").field("detail", error),
             Self::LogReceiver { detail } => Line::new("log_receiver").field("detail", detail),

@@ -260,6 +260,16 @@ impl Forwarder {
         self.kernel.as_ref().and_then(|kernel| kernel.live(id)).or_else(|| self.relay.live(id))
     }
 
+    /// A grant as the kernel would take connections for it: what the ledger has given back can be used a moment later, when
+    /// the kernel has it, too (P9).
+    #[must_use]
+    pub fn as_carried(&self, mut grant: GrantRecord) -> GrantRecord {
+        if let Some(live) = self.kernel.as_ref().and_then(|kernel| kernel.live(grant.id)) {
+            grant.claims = grant.claims.max(grant.connections.saturating_sub(live.left));
+        }
+        grant
+    }
+
     /// How many grants have a way open.
     #[must_use]
     pub fn open_grants(&self) -> usize {

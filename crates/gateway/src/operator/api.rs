@@ -81,14 +81,15 @@ async fn grants(State(operator): Shared, query: Parsed<Query<Listed>>) -> Answer
         limit: asked.limit.unwrap_or(USUAL).min(MOST),
     };
     let (found, now) = (operator.gate.ledger.grants(filter).await?, operator.gate.clock.now());
-    let grants: Vec<Value> = found.iter().map(|grant| shape::grant(grant, now)).collect();
+    let found = found.into_iter().map(|grant| operator.gate.forwarder.as_carried(grant));
+    let grants: Vec<Value> = found.map(|grant| shape::grant(&grant, now)).collect();
     Ok(Json(json!({ "grants": grants })))
 }
 
 async fn show(State(operator): Shared, Path(id): Path<String>) -> Answer {
     let id = shape::id(&id)?;
     let found = operator.gate.ledger.grant(id).await?.ok_or(kmsgate_ledger::records::LedgerError::Missing)?;
-    Ok(Json(shape::grant(&found, operator.gate.clock.now())))
+    Ok(Json(shape::grant(&operator.gate.forwarder.as_carried(found), operator.gate.clock.now())))
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,8 @@
 //! The kernel forwarder, in network namespaces.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cut_points;
 #[cfg(test)]
 mod f09_the_end;

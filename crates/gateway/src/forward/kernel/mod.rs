@@ -5,11 +5,12 @@
 //! * [`book`]: what the kernel forwards, as far as it was told.
 //! * [`tell`]: claims and ends into the ledger.
 //! * [`mend`]: adoption, and what is made good after something was lost.
-//! * [`start`]: the enforcer started by us; [`table`]: what it may do.
+//! * [`start`]: the enforcer started by us; [`table`]: what it may do; [`settings`]: what the machine's must be.
 
 mod book;
 mod mend;
 mod session;
+pub mod settings;
 pub mod start;
 pub mod table;
 mod tell;
@@ -17,6 +18,7 @@ mod tell;
 use super::providers::Providers;
 use super::{Around, Confirmed, Live, OpenError};
 use crate::config::{Config, Service};
+use crate::event::notice::Notice;
 use book::Book;
 use kmsgate_core::expiry::Expiry;
 use kmsgate_core::grant::{GrantId, Totals};
@@ -111,6 +113,11 @@ impl Kernel {
             tasks,
         };
         let this = Self { inner: Arc::new(inner) };
+        for setting in settings::look(config) {
+            if let Err(detail) = setting.seen {
+                this.inner.around.notices.say(Notice::Setting { key: setting.key, detail });
+            }
+        }
         this.tell_providers().await;
         this.inner.tasks.spawn(this.clone().keep_telling_providers());
         Ok(this)

@@ -1,9 +1,17 @@
 //! `kmsgate check`: the file, then the world around it. What must never happen here: a password sent, a fault without what
-//! to do about it.
+//! to do about it, anything that is changed.
+//!
+//! * [`kernel`]: what the kernel's forwarder needs of the machine.
+//! * [`ways`]: how packets get to providers and back.
+//! * [`names`]: what computers are told by DNS.
+
+mod kernel;
+mod names;
+mod ways;
 
 use super::CliError;
 use super::table::{put, width};
-use crate::config::{Config, Health};
+use crate::config::{Config, Health, Protocol};
 use crate::forward::health;
 use jiff::Timestamp;
 use serde_json::json;
@@ -20,7 +28,32 @@ const SHORT: i64 = 14;
 /// What was looked at, and what was seen.
 struct Finding {
     what: String,
-    seen: Result<String, String>,
+    seen: Seen,
+}
+
+/// What was seen.
+enum Seen {
+    Well(String),
+    /// With what to do about it.
+    Fault(String),
+    /// It could not be looked at, or is not there yet: nothing is known to be wrong.
+    Unseen(String),
+}
+
+impl Finding {
+    fn well(what: impl Into<String>, seen: impl Into<String>) -> Self {
+        Self { what: what.into(), seen: Seen::Well(seen.into()) }
+    }
+
+    fn new(what: impl Into<String>, seen: impl Into<Seen>) -> Self {
+        Self { what: what.into(), seen: seen.into() }
+    }
+}
+
+impl From<Result<String, String>> for Seen {
+    fn from(seen: Result<String, String>) -> Self {
+        seen.map_or_else(Self::Fault, Self::Well)
+    }
 }
 
 /// Looks at everything, whatever fails.
@@ -29,21 +62,25 @@ struct Finding {
 /// If the configuration is not accepted, or standard output is gone.
 pub fn run(path: &Path, json: bool) -> Result<ExitCode, CliError> {
     let config = Config::load(path).map_err(CliError::Config)?;
-    let mut findings = vec![Finding {
-        what: format!("configuration {}", path.display()),
-        seen: Ok(format!("services: {}; account servers: {}", config.services.len(), config.accounts.servers.len())),
-    }];
+    let (services, servers) = (config.services.len(), config.accounts.servers.len());
+    let mut findings = vec![Finding::well(
+        format!("configuration {}", path.display()),
+        format!("services: {services}; account servers: {servers}"),
+    )];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::failed)?;
     runtime.block_on(async {
-        findings.push(kernel());
+        findings.extend(kernel::findings(&config));
         findings.push(certificate(&config));
         findings.extend(addresses(&config));
+        findings.extend(ports(&config));
         findings.push(directory("ledger", config.ledger.path.parent()));
         findings.push(directory("control socket", Some(&config.node.run_dir)));
         findings.extend(account_servers(&config).await);
         findings.extend(providers(&config).await);
+        findings.extend(ways::findings(&config));
+        findings.extend(names::findings(&config).await);
     });
-    let well = findings.iter().all(|finding| finding.seen.is_ok());
+    let well = !findings.iter().any(|finding| matches!(finding.seen, Seen::Fault(_)));
     put(&if json { as_json(&findings) } else { as_text(&findings) })?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -55,7 +92,7 @@ fn certificate(config: &Config) -> Finding {
             .map_err(|error| error.to_string())
             .and_then(|certificate| lasts(certificate.ends(), crate::clock::Clock.now().utc)),
     };
-    Finding { what: "certificate".to_owned(), seen }
+    Finding::new("certificate", seen)
 }
 
 /// A certificate is a fault before it ends, while there is time to renew it.
@@ -76,36 +113,51 @@ fn addresses(config: &Config) -> Vec<Finding> {
         let seen = std::net::UdpSocket::bind((*address, 0))
             .map(|_| "is this machine's".to_owned())
             .map_err(|error| format!("{error}; name an address of this machine in [forward].addresses"));
-        Finding { what: format!("address {address}"), seen }
+        Finding::new(format!("address {address}"), seen)
     };
     config.forward.addresses.iter().map(look).collect()
 }
 
-/// The relay asks nothing of the kernel; its version belongs into every report of a fault.
-fn kernel() -> Finding {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    Finding { what: "kernel".to_owned(), seen: Ok(format!("{release}; the relay needs no rights of it")) }
+/// A KMS host tells its clients the port at which it listens itself, and they come back to that one: a gateway that offers it
+/// at another is passed by at the next renewal.
+fn ports(config: &Config) -> Vec<Finding> {
+    let rpc = config.services.iter().filter(|service| service.protocol == Protocol::Msrpc);
+    let look = |service: &crate::config::Service| {
+        let (name, port) = (&service.terms.service, service.port);
+        let others = service.providers.iter().filter(|provider| provider.port() != port);
+        let others: Vec<String> = others.map(ToString::to_string).collect();
+        let seen = match (port, others.as_slice()) {
+            (0, _) => Ok("any free one: for trials, because providers tell their clients another".to_owned()),
+            (_, []) => Ok(format!("{port}, which its providers tell their clients")),
+            (_, others) => Err(format!(
+                "{port}, but {} tells its clients its own port, and they come back to that one: offer it at the same",
+                others.join(", ")
+            )),
+        };
+        Finding::new(format!("port of {name}"), seen)
+    };
+    rpc.map(look).collect()
 }
 
 fn directory(whose: &str, path: Option<&Path>) -> Finding {
     use rustix::fs::{Access, access};
     let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
-        return Finding { what: format!("directory of the {whose}"), seen: Ok("the current one".to_owned()) };
+        return Finding::well(format!("directory of the {whose}"), "the current one");
     };
     let seen = match access(path, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => Ok("can be written".to_owned()),
         Err(error) => Err(format!("{error}; make it, and give it to the user that runs `kmsgate serve`")),
     };
-    Finding { what: format!("directory of the {whose} {}", path.display()), seen }
+    Finding::new(format!("directory of the {whose} {}", path.display()), seen)
 }
 
 async fn account_servers(config: &Config) -> Vec<Finding> {
     let accounts = match config.accounts.build() {
         Ok(accounts) => accounts,
-        Err(error) => return vec![Finding { what: "account servers".to_owned(), seen: Err(error.to_string()) }],
+        Err(error) => return vec![Finding::new("account servers", Err(error.to_string()))],
     };
     let probed = accounts.probe().await;
-    probed.into_iter().map(|(name, seen)| Finding { what: format!("account server {name}"), seen }).collect()
+    probed.into_iter().map(|(name, seen)| Finding::new(format!("account server {name}"), seen)).collect()
 }
 
 async fn providers(config: &Config) -> Vec<Finding> {
@@ -117,7 +169,7 @@ async fn providers(config: &Config) -> Vec<Finding> {
             let seen = health::check(*provider, how, PATIENCE)
                 .await
                 .map_err(|error| format!("{error}; is the provider running, and may this machine reach it?"));
-            findings.push(Finding { what: format!("provider {provider} of {}", service.terms.service), seen });
+            findings.push(Finding::new(format!("provider {provider} of {}", service.terms.service), seen));
         }
     }
     findings
@@ -127,8 +179,12 @@ fn as_json(findings: &[Finding]) -> String {
     let rows: Vec<_> = findings
         .iter()
         .map(|finding| {
-            let (Ok(detail) | Err(detail)) = &finding.seen;
-            json!({ "what": finding.what, "ok": finding.seen.is_ok(), "detail": detail })
+            let (ok, detail) = match &finding.seen {
+                Seen::Well(detail) => (Some(true), detail),
+                Seen::Fault(detail) => (Some(false), detail),
+                Seen::Unseen(detail) => (None, detail),
+            };
+            json!({ "what": finding.what, "ok": ok, "detail": detail })
         })
         .collect();
     format!("{:#}\n", serde_json::Value::Array(rows))
@@ -139,8 +195,9 @@ fn as_text(findings: &[Finding]) -> String {
     let widest = findings.iter().map(|finding| width(&finding.what)).max().unwrap_or(0);
     let line = |finding: &Finding| {
         let (mark, colour, detail) = match &finding.seen {
-            Ok(detail) => ("ok   ", "32", detail),
-            Err(detail) => ("FAULT", "31;1", detail),
+            Seen::Well(detail) => ("ok   ", "32", detail),
+            Seen::Fault(detail) => ("FAULT", "31;1", detail),
+            Seen::Unseen(detail) => ("-    ", "33", detail),
         };
         let mark = if colours { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
         let room = " ".repeat(widest.saturating_sub(width(&finding.what)));
