@@ -132,6 +132,15 @@ pub struct PublicUrl {
     pub authority: String,
 }
 
+/// One of a service's `providers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Provider {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of new connections, beside the others' weights: 1 to 100.
+    pub weight: u8,
+}
+
 /// `[[service]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -140,7 +149,7 @@ pub struct Service {
     /// The guarded port; 0 means any free one.
     pub port: u16,
     /// Where the service is.
-    pub providers: Vec<SocketAddr>,
+    pub providers: Vec<Provider>,
     /// What its connections speak.
     pub protocol: Protocol,
     /// `protocol = "msrpc"`: request PDUs in one connection; None: any number.

@@ -1,8 +1,8 @@
 //! `[[service]]`.
 
-use super::read::{At, Section};
+use super::read::{At, Section, Value};
 use super::value::{boolean, choice, duration, label, list, number, socket_address};
-use super::{Health, Protocol, Service};
+use super::{Health, Protocol, Provider, Service};
 use kmsgate_core::name::ServiceName;
 use kmsgate_core::permit::Terms;
 use std::collections::BTreeSet;
@@ -51,20 +51,31 @@ fn needed_port(section: &Section<'_, '_>) -> u16 {
     section.need("port", number(0..=u16::MAX)).unwrap_or(0)
 }
 
-fn providers(section: &Section<'_, '_>) -> Vec<std::net::SocketAddr> {
+fn providers(section: &Section<'_, '_>) -> Vec<Provider> {
     let mut seen = BTreeSet::new();
     let mut providers = Vec::new();
-    for provider in section.need("providers", list(socket_address)).unwrap_or_default() {
-        let address = provider.value;
+    for At { value: provider, span } in section.need("providers", list(provider)).unwrap_or_default() {
+        let address = provider.address;
         if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
-            section.fail(&provider.span, format!("providers: nothing can be reached at {address}"));
+            section.fail(&span, format!("providers: nothing can be reached at {address}"));
         } else if seen.insert(address) {
-            providers.push(address);
+            providers.push(provider);
         } else {
-            section.fail(&provider.span, format!("providers: {address} is there twice"));
+            section.fail(&span, format!("providers: {address} is there twice"));
         }
     }
     providers
+}
+
+/// An address, or a table of one and its weight.
+fn provider(value: Value<'_, '_>) -> Option<Provider> {
+    if value.is_text() {
+        return socket_address(value).map(|address| Provider { address, weight: 1 });
+    }
+    value.table(|table| {
+        let weight = table.take("weight", number(1..=100)).unwrap_or(1);
+        table.need("address", socket_address).map(|address| Provider { address, weight })
+    })?
 }
 
 fn calls(section: &Section<'_, '_>, msrpc: bool) -> Option<u32> {

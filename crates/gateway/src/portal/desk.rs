@@ -84,8 +84,9 @@ impl Site {
             .map(|address| address.to_canonical())
             .filter(|address| !address.is_unspecified() && !address.is_loopback())
             .collect();
-        let providers =
-            services.iter().flat_map(|service| service.providers.iter().map(|socket| socket.ip().to_canonical()));
+        let providers = services
+            .iter()
+            .flat_map(|service| service.providers.iter().map(|provider| provider.address.ip().to_canonical()));
         let providers = providers.filter(|address| !address.is_loopback()).collect();
         Self { portal, services, own, providers }
     }

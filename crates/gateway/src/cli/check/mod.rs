@@ -124,8 +124,8 @@ fn ports(config: &Config) -> Vec<Finding> {
     let rpc = config.services.iter().filter(|service| service.protocol == Protocol::Msrpc);
     let look = |service: &crate::config::Service| {
         let (name, port) = (&service.terms.service, service.port);
-        let others = service.providers.iter().filter(|provider| provider.port() != port);
-        let others: Vec<String> = others.map(ToString::to_string).collect();
+        let others = service.providers.iter().map(|provider| provider.address).filter(|at| at.port() != port);
+        let others: Vec<String> = others.map(|at| at.to_string()).collect();
         let seen = match (port, others.as_slice()) {
             (0, _) => Ok("any free one: for trials, because providers tell their clients another".to_owned()),
             (_, []) => Ok(format!("{port}, which its providers tell their clients")),
@@ -163,10 +163,10 @@ async fn account_servers(config: &Config) -> Vec<Finding> {
 async fn providers(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for service in &config.services {
-        for provider in &service.providers {
+        for provider in service.providers.iter().map(|provider| provider.address) {
             // What is not watched while it runs is looked at here all the same.
             let how = if service.health == Health::Off { Health::Tcp } else { service.health };
-            let seen = health::check(*provider, how, PATIENCE)
+            let seen = health::check(provider, how, PATIENCE)
                 .await
                 .map_err(|error| format!("{error}; is the provider running, and may this machine reach it?"));
             findings.push(Finding::new(format!("provider {provider} of {}", service.terms.service), seen));

@@ -46,7 +46,8 @@ fn judge(targets: &[Target], host: &str, config: &Config, is_ours: impl Fn(IpAdd
     let mut said = Vec::new();
     for Target { host: named, port, addresses } in targets {
         let here = named.eq_ignore_ascii_case(host) || addresses.iter().any(|address| is_ours(*address));
-        let provider = kms().flat_map(|service| &service.providers).find(|provider| addresses.contains(&provider.ip()));
+        let mut providers = kms().flat_map(|service| &service.providers).map(|provider| provider.address);
+        let provider = providers.find(|provider| addresses.contains(&provider.ip()));
         match (here, provider) {
             (true, _) if kms().any(|service| service.port == *port) => {
                 said.push(format!("{named}:{port} is this gateway"))

@@ -33,7 +33,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let routes: Vec<Route> = read(V4).lines().filter_map(v4).chain(read(V6).lines().filter_map(v6)).collect();
     let providers: std::collections::BTreeSet<IpAddr> =
-        config.services.iter().flat_map(|service| &service.providers).map(std::net::SocketAddr::ip).collect();
+        config.services.iter().flat_map(|service| &service.providers).map(|provider| provider.address.ip()).collect();
     let look = |provider: IpAddr| {
         let seen = judge(best(&routes, provider), &kernel.external, kernel.masquerade);
         Finding { what: format!("way back from {provider}"), seen }

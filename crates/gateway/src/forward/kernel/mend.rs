@@ -81,7 +81,7 @@ impl Kernel {
     fn missing(&self, grant: &GrantRecord) -> Carrier {
         let v4 = grant.key.ip().is_ipv4();
         let service = self.inner.services.iter().find(|service| service.terms.service == grant.service);
-        match service.is_some_and(|service| service.providers.iter().any(|address| address.is_ipv4() == v4)) {
+        match service.is_some_and(|service| service.providers.iter().any(|provider| provider.address.is_ipv4() == v4)) {
             true => Carrier::Kernel,
             false => Carrier::Relay,
         }

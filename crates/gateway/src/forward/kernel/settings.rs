@@ -54,9 +54,9 @@ pub fn look(config: &Config) -> Vec<Setting> {
 }
 
 fn look_in(settings: &Path, config: &Config) -> Vec<Setting> {
-    let providers = || config.services.iter().flat_map(|service| &service.providers);
-    let v4 = providers().any(std::net::SocketAddr::is_ipv4).then_some(FORWARD4);
-    let v6 = providers().any(std::net::SocketAddr::is_ipv6).then_some(FORWARD6);
+    let providers = || config.services.iter().flat_map(|service| &service.providers).map(|provider| provider.address);
+    let v4 = providers().any(|provider| provider.is_ipv4()).then_some(FORWARD4);
+    let v6 = providers().any(|provider| provider.is_ipv6()).then_some(FORWARD6);
     let needed = v4.into_iter().chain(v6).chain(CONNTRACK);
     needed.map(|needed| Setting { key: needed.key, seen: needed.seen(settings) }).collect()
 }

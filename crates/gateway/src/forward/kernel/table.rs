@@ -1,6 +1,6 @@
 //! The enforcer's table for a configuration. What must never happen here: a place in it that is another one for serve.
 
-use crate::config::{Config, KernelSettings};
+use crate::config::{Config, KernelSettings, Provider};
 use ipnet::IpNet;
 use kmsgate_core::name::ServiceName;
 use kmsgate_core::policy::Policy;
@@ -15,7 +15,7 @@ pub fn of(config: &Config, ports: &[u16]) -> Option<Table> {
         name: name(index, service.terms.service.as_str()),
         port: ports.get(index).copied().unwrap_or(service.port),
         max_bytes_in: service.max_bytes_in.unwrap_or(0),
-        providers: service.providers.iter().map(|address| ProviderEntry { address: *address, weight: 1 }).collect(),
+        providers: service.providers.iter().map(entry).collect(),
         bypass: bypass(&config.policy, &service.terms.service),
     });
     Some(Table {
@@ -29,6 +29,10 @@ pub fn of(config: &Config, ports: &[u16]) -> Option<Table> {
         grants: u32::try_from(config.forward.grants).unwrap_or(u32::MAX),
         services: services.collect(),
     })
+}
+
+fn entry(provider: &Provider) -> ProviderEntry {
+    ProviderEntry { address: provider.address, weight: provider.weight }
 }
 
 /// The service's own name where nft can have it, else one that is nobody else's.
@@ -59,12 +63,14 @@ mod tests {
     #[test]
     fn every_table_is_one_that_the_enforcer_reads() {
         let made = table(
-            "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\", \"[2001:db8::2]:1688\"]\nmax_bytes_in = 9\n\
+            "[[service]]\nname = \"kms\"\nmax_bytes_in = 9\n\
+             providers = [\"10.0.0.2:1688\", { address = \"[2001:db8::2]:1688\", weight = 3 }]\n\
              [[service]]\nname = \"2-nd\"\nport = 0\nproviders = [\"10.0.0.2:7\"]\n",
         );
         assert_eq!(Table::parse(&made.write()), Ok(made.clone()));
         assert_eq!(made.services[0].name, "kms");
         assert_eq!(made.services[0].max_bytes_in, 9);
+        assert_eq!(made.services[0].providers.iter().map(|provider| provider.weight).collect::<Vec<_>>(), [1, 3]);
         assert_eq!((made.services[1].name.as_str(), made.services[1].port), ("service1", 7));
     }
 

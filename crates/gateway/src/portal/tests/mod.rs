@@ -41,7 +41,7 @@ pub(crate) fn service(name: &str, port: u16) -> Service {
             ipv6_prefix: 128,
         }),
         port,
-        providers: vec!["10.0.0.2:1688".parse().unwrap()],
+        providers: vec![crate::config::Provider { address: "10.0.0.2:1688".parse().unwrap(), weight: 1 }],
         protocol: Protocol::Msrpc,
         calls: Some(1),
         max_connection: None,
