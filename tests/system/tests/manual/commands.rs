@@ -103,7 +103,8 @@ fn the_http_interface() {
 #[test]
 fn every_chapter_with_commands_has_its_test_and_root_does_only_what_is_known() {
     let own = std::fs::read_to_string(file("tests/system/tests/manual/commands.rs")).unwrap();
-    let known = BTreeSet::from(["cargo", "useradd", "install", "systemctl", "journalctl", "sqlite3"]);
+    let known =
+        BTreeSet::from(["cargo", "useradd", "install", "modprobe", "systemctl", "journalctl", "sqlite3", "sysctl"]);
     for entry in std::fs::read_dir(file("docs")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|end| end != "md") {
