@@ -6,6 +6,8 @@
 mod disk;
 mod fill;
 mod http;
+mod kernel;
+mod kills;
 mod peers;
 mod place;
 mod relay;
@@ -22,18 +24,28 @@ use table::Table;
 type Failure = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "\
-usage: cargo xtask bench [--full] [--markdown] [PART]...
+usage: cargo xtask bench [--full] [--markdown] [--kills] [PART]...
 
   --full       with 1,000,000 open grants and a ledger of 1,000,000 grants; takes long
   --markdown   the table as bench/README.md has it
-  PART         sign-ins | relay | report; all of them without one
+  --kills      nothing but the random-kill test of the kernel forwarder, 500 rounds of it
+  PART         sign-ins | relay | report | kernel; all of them without one. Parts of kernel alone:
+               kernel-connections | kernel-opens | kernel-sign-ins | kernel-restart
 ";
 
 /// What is to be measured.
 struct Wanted {
     full: bool,
     markdown: bool,
+    kills: bool,
     parts: Vec<String>,
+}
+
+impl Wanted {
+    /// Whether this part is to be measured.
+    fn is_wanted(&self, name: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|part| part == name)
+    }
 }
 
 fn main() -> ExitCode {
@@ -57,12 +69,14 @@ fn main() -> ExitCode {
 }
 
 fn arguments(given: impl Iterator<Item = String>) -> Result<Wanted, String> {
-    let mut wanted = Wanted { full: false, markdown: false, parts: Vec::new() };
+    let mut wanted = Wanted { full: false, markdown: false, kills: false, parts: Vec::new() };
     for argument in given {
         match argument.as_str() {
             "--full" => wanted.full = true,
             "--markdown" => wanted.markdown = true,
-            "sign-ins" | "relay" | "report" => wanted.parts.push(argument),
+            "--kills" => wanted.kills = true,
+            "sign-ins" | "relay" | "report" | "kernel" => wanted.parts.push(argument),
+            part if kernel::PARTS.contains(&part) => wanted.parts.push(argument),
             other => return Err(format!("bench: {other:?} is nothing to measure")),
         }
     }
@@ -70,21 +84,25 @@ fn arguments(given: impl Iterator<Item = String>) -> Result<Wanted, String> {
 }
 
 fn run(wanted: &Wanted) -> Result<Table, Failure> {
-    place::build()?;
     let mut table = Table::default();
+    if wanted.kills {
+        kills::measure(&mut table)?;
+        return Ok(table);
+    }
+    place::build()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let part = |name: &str| wanted.parts.is_empty() || wanted.parts.iter().any(|part| part == name);
     let fsync = disk::fsync()?;
     table.row("fsync of 4 KiB, p50", &fsync.shown(), "", "");
-    if part("sign-ins") {
+    if wanted.is_wanted("sign-ins") {
         runtime.block_on(sign_ins::measure(&mut table, wanted.full, fsync.median))?;
     }
-    if part("relay") {
+    if wanted.is_wanted("relay") {
         runtime.block_on(relay::measure(&mut table))?;
     }
-    if part("report") {
+    if wanted.is_wanted("report") {
         runtime.block_on(report::measure(&mut table, wanted.full))?;
     }
+    kernel::measure(&mut table, wanted)?;
     Ok(table)
 }
 

@@ -5,6 +5,7 @@ use kmsgate_accounts::file::edit;
 use kmsgate_accounts::file::hash::Cost;
 use kmsgate_core::name::Name;
 use kmsgate_core::password::Password;
+use kmsgate_system_tests::namespace::Host;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,18 @@ pub(crate) enum Front {
     Direct,
 }
 
+/// Who carries the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The program itself.
+    Relay,
+    /// The kernel, on a host whose people come by its interface `ext`.
+    Kernel,
+}
+
+/// Grants for which a gateway has room that forwards in the kernel: its sets take memory for all of them at once.
+pub(crate) const ROOM: u32 = 1_100_000;
+
 /// A gateway that runs.
 pub(crate) struct Gateway {
     child: Child,
@@ -41,7 +54,9 @@ pub(crate) struct Gateway {
 /// Builds the program as it is shipped.
 pub(crate) fn build() -> Result<(), Failure> {
     crate::progress("building the program");
-    let built = Command::new("cargo").args(["build", "--release", "--locked", "--package", "kmsgate"]).status()?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--package", "kmsgate", "--package", "kmsgate-enforcer"]);
+    let built = cargo.status()?;
     if built.success() { Ok(()) } else { Err("the program does not build".into()) }
 }
 
@@ -78,8 +93,28 @@ impl Place {
 
     /// Starts the program in front of this provider and waits until it serves.
     pub(crate) fn start(&self, provider: SocketAddr, front: Front) -> Result<Gateway, Failure> {
+        self.configure(provider, front, Mode::Relay)?;
+        wait(Command::new(program()?), &self.config(), provider)
+    }
+
+    /// The same on another host, behind a proxy there.
+    pub(crate) fn start_on(&self, host: &Host, provider: SocketAddr, mode: Mode) -> Result<Gateway, Failure> {
+        self.configure(provider, Front::Proxy, mode)?;
+        let program = program()?;
+        // It becomes the program: the process is the same.
+        wait(host.command(program.to_str().ok_or("a path that is no text")?), &self.config(), provider)
+    }
+
+    fn configure(&self, provider: SocketAddr, front: Front, mode: Mode) -> Result<(), Failure> {
         let here = self.path().display();
         let proxies = if front == Front::Proxy { "trusted_proxies = [\"127.0.0.1/32\"]" } else { "" };
+        let (port, forward) = match mode {
+            Mode::Relay => (0, "addresses = [\"127.0.0.1\"]\ngrants = 2000000\nconnections = 4000".to_owned()),
+            Mode::Kernel => {
+                let more = "mode = \"nftables\"\nexternal = [\"ext\"]\nopens_per_second = 1000000";
+                (1688, format!("{more}\ngrants = {ROOM}"))
+            }
+        };
         let text = format!(
             r#"[portal]
 listen = ["127.0.0.1:0"]
@@ -96,7 +131,7 @@ order = ["people"]
 
 [[service]]
 name = "kms"
-port = 0
+port = {port}
 providers = ["{provider}"]
 protocol = "tcp"
 health = "off"
@@ -113,9 +148,7 @@ per_address = {{ attempts = 100000, every = "1m" }}
 per_user = {{ attempts = 100000, every = "1h" }}
 
 [forward]
-addresses = ["127.0.0.1"]
-grants = 2000000
-connections = 4000
+{forward}
 idle_timeout = "1h"
 
 [ledger]
@@ -127,35 +160,39 @@ user = "root"
 run_dir = "{here}/run"
 "#
         );
-        std::fs::write(self.config(), text)?;
-        let mut child = Command::new(program()?)
-            .arg("serve")
-            .arg("--config")
-            .arg(self.config())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let said = child.stderr.take().ok_or("no standard error")?;
-        let mut gateway = Gateway { child, portal: provider, service: provider };
-        let mut said = BufReader::new(said);
-        let mut all = String::new();
-        loop {
-            let mut line = String::new();
-            if said.read_line(&mut line)? == 0 {
-                return Err(format!("the program ended at once:\n{all}").into());
-            }
-            if line.contains("kmsgate: serving ") {
-                gateway.portal = field(&line, "portal=")?;
-                gateway.service = field(&line, "service=")?;
-                break;
-            }
-            all.push_str(&line);
-        }
-        // What it says later is read, so that it never waits for a reader.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Ok(gateway)
+        Ok(std::fs::write(self.config(), text)?)
     }
+}
+
+/// Starts the program and waits until it serves.
+fn wait(mut command: Command, config: &Path, provider: SocketAddr) -> Result<Gateway, Failure> {
+    let mut child = command
+        .arg("serve")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let said = child.stderr.take().ok_or("no standard error")?;
+    let mut gateway = Gateway { child, portal: provider, service: provider };
+    let mut said = BufReader::new(said);
+    let mut all = String::new();
+    loop {
+        let mut line = String::new();
+        if said.read_line(&mut line)? == 0 {
+            return Err(format!("the program ended at once:\n{all}").into());
+        }
+        if line.contains("kmsgate: serving ") {
+            gateway.portal = field(&line, "portal=")?;
+            gateway.service = field(&line, "service=")?;
+            break;
+        }
+        all.push_str(&line);
+    }
+    // What it says later is read, so that it never waits for a reader.
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    Ok(gateway)
 }
 
 fn field(line: &str, key: &str) -> Result<SocketAddr, Failure> {

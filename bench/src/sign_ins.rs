@@ -21,11 +21,11 @@ const ROUNDS: usize = 5;
 /// Nobody connects here.
 const PROVIDER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
-/// A round's seconds and its sorted latencies in milliseconds.
-struct Round {
-    a_second: f64,
-    p50: f64,
-    p99: f64,
+/// A round: sign-ins a second, and milliseconds of one.
+pub(crate) struct Round {
+    pub(crate) a_second: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
 }
 
 /// A gateway with so many open grants.
@@ -111,7 +111,12 @@ fn rows(table: &mut Table, all: &[Sized], fsync: f64) {
 }
 
 /// `count` sign-ins, `at_once` at a time, each from an address of its own.
-async fn sign_in(portal: SocketAddr, at_once: u32, count: u32, next: &Arc<AtomicU32>) -> Result<Round, Failure> {
+pub(crate) async fn sign_in(
+    portal: SocketAddr,
+    at_once: u32,
+    count: u32,
+    next: &Arc<AtomicU32>,
+) -> Result<Round, Failure> {
     let mut clients = Vec::new();
     for _ in 0..at_once {
         clients.push(Client::connect(portal).await?);

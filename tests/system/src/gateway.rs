@@ -565,7 +565,7 @@ pub fn command(config: &Path, arguments: &[&str], input: &str) -> Said {
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// The program, built in the same directory as this test.
+/// The program, built in the same directory as this test or benchmark.
 ///
 /// # Panics
 /// If it is not there or older than a source of it.
@@ -583,7 +583,9 @@ pub fn program() -> PathBuf {
 #[track_caller]
 pub fn built(name: &str, package: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let directory = test.parent().and_then(Path::parent).unwrap();
+    // A test stands in `deps`, a program beside it.
+    let directory = test.parent().unwrap();
+    let directory = if directory.ends_with("deps") { directory.parent().unwrap() } else { directory };
     let program = directory.join(name);
     let how = format!("build it first: cargo build --package {package}; or test the workspace");
     let Ok(built) = program.metadata().and_then(|metadata| metadata.modified()) else {

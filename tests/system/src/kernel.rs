@@ -428,13 +428,15 @@ impl Session {
         }
     }
 
-    /// Gives orders without waiting in between; their answers in the same order.
+    /// Gives orders in one piece, without waiting in between; their answers in the same order.
     ///
     /// # Panics
     /// If the session ends.
     #[must_use]
     pub fn orders(&mut self, orders: impl IntoIterator<Item = Order>) -> Vec<Answer> {
-        let numbers: Vec<_> = orders.into_iter().map(|order| self.send(order)).collect();
+        let mut bytes = vec![];
+        let numbers: Vec<_> = orders.into_iter().map(|order| self.write_order(order, &mut bytes)).collect();
+        self.stream.write_all(&bytes).expect("the session is there");
         let mut answers = vec![None; numbers.len()];
         let first = numbers.first().copied().unwrap_or(0);
         for _ in &numbers {
@@ -494,10 +496,15 @@ impl Session {
     }
 
     fn send(&mut self, order: Order) -> u32 {
-        self.number += 1;
         let mut bytes = vec![];
-        order.write(self.number, &mut bytes);
+        let number = self.write_order(order, &mut bytes);
         self.stream.write_all(&bytes).expect("the session is there");
+        number
+    }
+
+    fn write_order(&mut self, order: Order, bytes: &mut Vec<u8>) -> u32 {
+        self.number += 1;
+        order.write(self.number, bytes);
         self.number
     }
 
