@@ -37,6 +37,8 @@ fn f04_a_lost_syn_and_a_lost_syn_ack_cost_nothing() {
         person.hears("a SYN-ACK", |heard| heard.is(SYN | ACK));
         wire.forget();
         person.connect();
+        // The provider sends its answer again unasked, whatever became of the third SYN.
+        assert!(!person.has_heard(|heard| heard.resets()), "{family:?}: the third SYN was refused");
         person.echo(b"hello");
         assert_eq!(claims(&mut enforcer, nobody(family, 4)), 1);
     }
