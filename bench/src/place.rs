@@ -42,6 +42,9 @@ pub(crate) enum Mode {
 /// Grants for which a gateway has room that forwards in the kernel: its sets take memory for all of them at once.
 pub(crate) const ROOM: u32 = 1_100_000;
 
+/// So much is shown of what a program said that did not start, in bytes.
+const SHOWN: usize = 16 << 10;
+
 /// A gateway that runs.
 pub(crate) struct Gateway {
     child: Child,
@@ -188,7 +191,10 @@ fn wait(mut command: Command, config: &Path, provider: SocketAddr) -> Result<Gat
             gateway.service = field(&line, "service=")?;
             break;
         }
-        all.push_str(&line);
+        // An enforcer says a line for every grant that it finds again.
+        if all.len() < SHOWN {
+            all.push_str(&line);
+        }
     }
     // What it says later is read, so that it never waits for a reader.
     std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));

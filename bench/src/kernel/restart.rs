@@ -6,6 +6,7 @@ use crate::Failure;
 use crate::fill::{As, fill};
 use crate::http::Client;
 use crate::place::{Gateway, Mode, Place};
+use crate::sign_ins::Round;
 use crate::stats::{Spread, number};
 use crate::table::Table;
 use kmsgate_system_tests::kernel::{Family, Site};
@@ -14,6 +15,8 @@ use kmsgate_system_tests::provider::Manner;
 use kmsgate_system_tests::{PATIENCE, ledger};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
@@ -26,6 +29,9 @@ const PACE: Duration = Duration::from_millis(5);
 const UNSEEN: u16 = 20;
 /// Where those come from.
 const WITNESS: u16 = 1000;
+
+/// Rounds of sign-ins when all is over, and sign-ins of each.
+const SIGN_INS: (usize, u32) = (5, 2000);
 
 /// What a restart was like.
 struct Restart {
@@ -60,6 +66,17 @@ pub(crate) fn measure(table: &mut Table, full: bool) -> Result<(), Failure> {
         seen.push(restart);
     }
     rows(table, &shown, &seen);
+    crate::progress("sign-ins among them");
+    let (next, portal) = (Arc::new(AtomicU32::new(0)), gateway.portal);
+    let among: Result<Vec<Round>, Failure> = (0..SIGN_INS.0)
+        .map(|_| on(&site.gateway, || crate::sign_ins::sign_in(portal, 32, SIGN_INS.1, &next)))
+        .collect();
+    let among = among?;
+    let of = |figure: fn(&Round) -> f64, unit| Spread::of(among.iter().map(figure).collect(), unit).shown();
+    let name = format!("sign-ins/s, forward = nftables, 32 at a time, {shown} open in the kernel");
+    table.row(&name, &of(|round| round.a_second, ""), "", "");
+    table.row("  p50", &of(|round| round.p50, "ms"), "", "");
+    table.row("  p99", &of(|round| round.p99, "ms"), "", "");
     Ok(())
 }
 

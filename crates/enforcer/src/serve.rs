@@ -77,6 +77,8 @@ pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), 
         }
         let mut news = vec![];
         enforcer.hear(&mut |told| news.push(told))?;
+        // Before any answer: one that tells of the same connections tells what came of them since.
+        tell(&mut sessions, &news);
         if since_boot().saturating_sub(looked) >= LOOK.into() {
             looked = since_boot();
             enforcer.guard()?;
@@ -84,10 +86,7 @@ pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), 
         carry_out(&mut enforcer, table, &mut sessions, &mut log);
         if enforcer.take_reinstalled() {
             log.say("ERROR the ruleset was removed by another program and is loaded again");
-            news.push(News::Reinstalled);
-        }
-        for session in sessions.iter_mut().filter(|session| session.watches) {
-            news.iter().for_each(|told| Reply::News(*told).write(&mut session.output));
+            tell(&mut sessions, &[News::Reinstalled]);
         }
         sessions.iter_mut().for_each(Session::write);
         let told_to_leave = sessions.iter().any(|session| session.over && session.ours);
@@ -96,6 +95,13 @@ pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), 
         if told_to_leave {
             return Ok(());
         }
+    }
+}
+
+/// Tells whoever watches.
+fn tell(sessions: &mut [Session], news: &[News]) {
+    for session in sessions.iter_mut().filter(|session| session.watches) {
+        news.iter().for_each(|told| Reply::News(*told).write(&mut session.output));
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Book {
 #[derive(Debug, Default)]
 struct Pages {
     slots: HashMap<GrantId, Slot>,
+    /// How many of the slots the kernel carries: asked at every opening, when there may be a million.
+    in_kernel: usize,
     running: HashMap<Ends, (GrantId, u32)>,
     /// Connections of a former run that the kernel has not yet told of, by grant and port: their numbers.
     before: HashMap<(GrantId, u16), u32>,
@@ -103,7 +105,10 @@ impl Book {
             milliseconds: grant.totals.milliseconds,
             standing: None,
         };
-        self.pages().slots.insert(grant.id, slot);
+        let mut pages = self.pages();
+        let before = pages.slots.insert(grant.id, slot);
+        pages.in_kernel += usize::from(carrier == Carrier::Kernel);
+        pages.in_kernel -= usize::from(before.is_some_and(|slot| slot.carrier == Carrier::Kernel));
     }
 
     /// A connection ran in a former run, as the ledger has it: it is known again by its grant and port.
@@ -132,6 +137,7 @@ impl Book {
     pub(super) fn remove(&self, id: GrantId) -> Option<Totals> {
         let mut pages = self.pages();
         let slot = pages.slots.remove(&id)?;
+        pages.in_kernel -= usize::from(slot.carrier == Carrier::Kernel);
         for running in &slot.running {
             pages.running.remove(&running.ends);
         }
@@ -159,7 +165,7 @@ impl Book {
 
     /// How many grants are entered that the kernel carries.
     pub(super) fn len(&self) -> usize {
-        self.pages().slots.values().filter(|slot| slot.carrier == Carrier::Kernel).count()
+        self.pages().in_kernel
     }
 
     /// The names of all that are entered.
@@ -319,5 +325,63 @@ impl Book {
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kmsgate_core::address::Source;
+    use kmsgate_core::grant::{State, Window};
+    use kmsgate_core::name::{Domain, Name, Person, RuleName, ServiceName};
+    use kmsgate_core::random::Entropy;
+    use std::net::Ipv4Addr;
+
+    fn grant(number: u8) -> (GrantRecord, Place) {
+        let opened_at = "2026-08-13T12:00:00Z".parse().unwrap();
+        let address = Ipv4Addr::new(198, 51, 100, number).into();
+        let record = GrantRecord {
+            id: GrantId::new(opened_at, Entropy([number; 10])),
+            person: Person { domain: Domain::new("campus"), name: Name::canonical("alice").unwrap() },
+            voucher: "mail".to_owned(),
+            note: None,
+            source: Source::new(address),
+            key: Source::new(address).key(128),
+            service: ServiceName::new("kms"),
+            rule: RuleName::new("students"),
+            window: Window { opened_at, ends_at: opened_at, deadline: BootTime(1000) },
+            state: State::Open,
+            closed_at: None,
+            connections: 1,
+            claims: 0,
+            given_back: 0,
+            alive: 0,
+            last_claim: 0,
+            close_when_used: true,
+            provider: None,
+            totals: Totals::default(),
+            shared: false,
+        };
+        (record, Place { service: 0, address })
+    }
+
+    #[test]
+    fn f02_what_the_kernel_carries_is_counted_once_however_often_it_is_entered() {
+        let book = Book::default();
+        let ((one, at_one), (other, at_other)) = (grant(1), grant(2));
+        book.enter(&one, at_one, Carrier::Kernel);
+        book.enter(&one, at_one, Carrier::Kernel);
+        assert_eq!(book.len(), 1);
+        book.enter(&other, at_other, Carrier::Relay);
+        assert_eq!(book.len(), 1);
+        // What was thought to be the kernel's turns out to be the relay's, and the other way round.
+        book.enter(&one, at_one, Carrier::Relay);
+        book.enter(&other, at_other, Carrier::Kernel);
+        assert_eq!(book.len(), 1);
+        book.remove(one.id);
+        assert_eq!(book.len(), 1);
+        book.remove(other.id);
+        book.remove(other.id);
+        assert_eq!(book.len(), 0);
     }
 }

@@ -31,21 +31,27 @@ impl Kernel {
         let inner = &self.inner;
         let away = || OpenError::Unavailable("the enforcer is away".to_owned());
         let place = self.place(grant)?;
-        let carrier = match inner.session.order(Order::State { place }).await.ok_or_else(away)? {
-            Answer::Standing(Standing { grant: there, carrier, .. }) if there == grant.id.to_bytes() => carrier,
-            Answer::Standing(Standing { grant: earlier, .. }) => {
-                // The ledger has closed that one, or it would have refused this one.
-                inner.session.order(Order::Close { grant: earlier, place }).await.ok_or_else(away)?;
-                self.missing(grant)
-            }
-            _ => self.missing(grant),
-        };
+        let carrier = self.missing(grant);
         inner.book.enter(grant, place, carrier);
         let opening = inner.book.opening(grant.id).ok_or_else(away)?;
-        match inner.session.order(Order::Adopt(opening)).await.ok_or_else(away)? {
-            Answer::Standing(standing) => {
-                inner.book.stands(grant.id, standing.claimed, standing.left);
-                Ok((Confirmed(grant.id), carrier))
+        // One order is enough for nearly every grant: there may be a million, and nobody is served before the last.
+        let adopt = || inner.session.order(Order::Adopt(opening));
+        let mut answer = adopt().await.ok_or_else(away)?;
+        if answer == Answer::Refused(Refused::Occupied) {
+            // The ledger has closed that one, or it would have refused this one.
+            let there = inner.session.order(Order::State { place }).await.ok_or_else(away)?;
+            if let Answer::Standing(Standing { grant: earlier, .. }) = there {
+                inner.session.order(Order::Close { grant: earlier, place }).await.ok_or_else(away)?;
+            }
+            answer = adopt().await.ok_or_else(away)?;
+        }
+        match answer {
+            Answer::Standing(Standing { carrier: there, claimed, left, .. }) => {
+                if there != carrier {
+                    inner.book.enter(grant, place, there);
+                }
+                inner.book.stands(grant.id, claimed, left);
+                Ok((Confirmed(grant.id), there))
             }
             // It ends in this moment, and is closed as every other one.
             Answer::Refused(Refused::Late) => Ok((Confirmed(grant.id), carrier)),
