@@ -359,7 +359,9 @@ impl Enforcer {
         if gone {
             self.seen.remove(&ends);
         } else {
-            self.seen.insert(ends, Seen { answered: carried.answered, ended });
+            // What was told stays told: an event may be older than the listing by which more was known.
+            let told = before.unwrap_or(Seen { answered: false, ended: false });
+            self.seen.insert(ends, Seen { answered: told.answered || carried.answered, ended: told.ended || ended });
         }
         Ok(())
     }

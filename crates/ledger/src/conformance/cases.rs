@@ -316,10 +316,11 @@ pub(crate) async fn a_quota_counts_what_came_of_it<S: Store>() {
 
 /// The kernel lets in before its confirmation is written, and until it has shut the way: whoever came in then counts (P1, P4).
 pub(crate) async fn p4_a_connection_that_the_kernel_let_in_counts<S: Store>() {
-    let (_store, ledger) = begin::<S>().await;
+    let (store, ledger) = begin::<S>().await;
     let mut alice = ask("alice", "198.51.100.7");
     alice.week = Some(9);
-    let used = async |now| ledger.facts(alice.request(50, now), now).await.unwrap().uses[0].used;
+    let used_in = async |ledger: &S::Engine, now| ledger.facts(alice.request(50, now), now).await.unwrap().uses[0].used;
+    let used = async |now| used_in(&ledger, now).await;
     let in_kernel = |grant, number| Claim { relayed: false, ..claim(grant, number) };
     // The last came before `Open`, and that was never written.
     for (n, before) in [(1, State::Open), (2, State::Closing(Cause::Failed)), (3, State::Opening)] {
@@ -347,6 +348,13 @@ pub(crate) async fn p4_a_connection_that_the_kernel_let_in_counts<S: Store>() {
     drop(ledger.closing(grant.id, Cause::Failed, at(4)).await.unwrap());
     ledger.closed(grant.id, Totals { claims: 1, ..Totals::default() }, at(4)).await.unwrap();
     assert_eq!(used(at(4)).await, 4);
+    // One of which we died before `Open` was written: swept, and nobody says what came of it.
+    let Reserved::New { grant, .. } = reserve(&ledger, &alice, 5, at(5)).await.unwrap() else { panic!() };
+    ledger.claim(in_kernel(grant.id, 1), at(5)).await.unwrap();
+    drop(ledger);
+    let ledger = store.open().await;
+    assert_eq!(ledger.recover(BOOT, at(6)).await.unwrap().swept, [grant.id]);
+    assert_eq!(used_in(&ledger, at(6)).await, 5);
 }
 
 /// The table of cut points: what a start finds after each (P3, P5).

@@ -1,7 +1,10 @@
 //! The whole gateway with the kernel's packet path: from a sign-in to the record.
 
+use kmsgate_orders::order::Order;
 use kmsgate_system_tests::kernel::{Family, Site};
 use kmsgate_system_tests::kernel_needs;
+use kmsgate_system_tests::middle::Trap;
+use kmsgate_system_tests::pair::Pair;
 use kmsgate_system_tests::provider::Manner;
 
 #[test]
@@ -72,4 +75,21 @@ fn f07_a_connection_that_the_provider_resets_is_given_back() {
         });
     }
     assert_eq!(gateway.only_grant().state, "open");
+}
+
+#[test]
+fn p9_what_the_ledger_gave_back_is_not_shown_as_left_before_the_kernel_has_it() {
+    kernel_needs!();
+    let pair = Pair::start(|setup| setup);
+    let _resetting = [0, 1].map(|number| pair.site.provider(number, Family::V4, Manner::Reset));
+    let address = Family::V4.person(1);
+    let granted = pair.site.person.within(|| pair.gateway.granted(address, "alice"));
+    pair.middle.set(Trap::Order(|order| matches!(order, Order::GiveBack { .. })));
+    assert!(!pair.site.connect(address).is_through());
+    pair.middle.until_sprung();
+    let grant = pair.gateway.only_grant();
+    assert_eq!((grant.claims, grant.given_back), (0, 1), "the ledger has it");
+    let shown = pair.site.person.within(|| pair.gateway.show(address, &granted));
+    assert_eq!((shown.text("state").as_str(), shown.number("connections_left")), ("open", Some(0)));
+    assert!(!pair.site.connect(address).is_through(), "what is shown is so");
 }

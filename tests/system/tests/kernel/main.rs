@@ -40,3 +40,5 @@ mod ruleset;
 mod sandbox;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod told_once;

@@ -13,12 +13,14 @@ struct Known {
     grant: String,
     token: String,
     portal: String,
+    provider: String,
 }
 
 impl Known {
     fn put_into(&self, text: &str) -> String {
         text.replace("https://kms.example.edu", &self.portal)
             .replace("GRANT", &self.grant)
+            .replace("PROVIDER", &self.provider)
             .replace("TOKEN", &self.token)
             .replace("PASSWORD", PASSWORD)
     }
@@ -44,6 +46,7 @@ fn chapter_is_true(name: &str) {
         grant: granted.text("id"),
         token: granted.text("token"),
         portal: format!("http://{}", gateway.portal()),
+        provider: provider.address.to_string(),
     };
     for shown in run {
         let words: Vec<String> = shown.words.iter().map(|word| known.put_into(word)).collect();
@@ -87,6 +90,11 @@ fn account_servers() {
 #[test]
 fn rules_and_quotas() {
     chapter_is_true("rules.md");
+}
+
+#[test]
+fn relay_or_kernel() {
+    chapter_is_true("forwarders.md");
 }
 
 #[test]

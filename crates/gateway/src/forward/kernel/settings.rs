@@ -39,7 +39,7 @@ const CONNTRACK: [Needed; 3] = [
         good: &["1"],
         otherwise: "how long a connection lasted is not recorded",
     },
-    // 2: on while somebody listens (Linux 6.1 and later), as the enforcer does.
+    // 2: on while somebody listens, as the enforcer does (Linux, Documentation/networking/nf_conntrack-sysctl.rst).
     Needed {
         key: "net.netfilter.nf_conntrack_events",
         good: &["1", "2"],
@@ -73,9 +73,13 @@ impl Needed {
                     "is {value}: {otherwise}; `sysctl -w {key}={wanted}`, and {key} = {wanted} in /etc/sysctl.d"
                 ))
             }
-            Err(error) => {
+            Err(error) if key.starts_with("net.netfilter.") => {
                 Err(format!("{error}: {otherwise}; `modprobe nf_conntrack`, and its name in /etc/modules-load.d"))
             }
+            Err(error) => Err(format!(
+                "{error}: {otherwise}; this machine has the address family switched off: switch it on, or leave out its \
+                 providers"
+            )),
         }
     }
 }
@@ -107,7 +111,9 @@ mod tests {
                     [[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\"]\n";
         let config = Config::parse(Path::new("kmsgate.toml"), text).unwrap();
         let seen = || look_in(place.path(), &config).into_iter().map(|setting| setting.seen).collect::<Vec<_>>();
-        assert!(seen().iter().all(|seen| seen.as_ref().is_err_and(|fault| fault.contains("modprobe nf_conntrack"))));
+        let absent: Vec<String> = seen().into_iter().map(Result::unwrap_err).collect();
+        assert!(absent[0].contains("switched off") && !absent[0].contains("modprobe"), "{absent:?}");
+        assert!(absent[1..].iter().all(|fault| fault.contains("modprobe nf_conntrack")), "{absent:?}");
         for (key, value) in [
             ("net.ipv4.ip_forward", "1\n"),
             ("net.netfilter.nf_conntrack_acct", "0\n"),
