@@ -292,23 +292,26 @@ impl Enforcer {
         Ok(Answer::Done)
     }
 
-    /// Reads what the kernel tells of connections.
+    /// Reads what the kernel tells of connections; whether it told anything.
     ///
     /// # Errors
     /// If it cannot be read again after some was lost.
-    pub fn hear(&mut self, news: &mut dyn FnMut(News)) -> Result<(), Failed> {
-        let mut heard = vec![];
+    pub fn hear(&mut self, news: &mut dyn FnMut(News)) -> Result<bool, Failed> {
+        let (mut any, mut heard) = (false, vec![]);
         let marks = self.marks;
-        let drained = self.events.drain(|message| heard.extend(conntrack::entry(&message, &marks)));
+        let drained = self.events.drain(|message| {
+            any = true;
+            heard.extend(conntrack::entry(&message, &marks));
+        });
         for entry in heard {
             self.tell(entry, news)?;
         }
         match drained {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(any),
             Err(Errno::NOBUFS) => {
                 self.look_again(news)?;
                 news(News::Lost);
-                Ok(())
+                Ok(true)
             }
             Err(errno) => Err(Failed { errno, sequence: 0 }),
         }
@@ -351,7 +354,10 @@ impl Enforcer {
             // An event of a change has no counters, that of an end has them.
             if !gone && let Some(now) = conntrack::read(&mut self.socket, &self.marks, &ends)? {
                 carried = now.carried;
-                conntrack::shorten(&mut self.socket, &ends, LAST_SECONDS)?;
+                // What TCP ended lasts no longer by its own time-outs.
+                if !closed {
+                    conntrack::shorten(&mut self.socket, &ends, LAST_SECONDS)?;
+                }
             }
             carried.alive = false;
             news(News::Ended(ends, carried));

@@ -93,9 +93,9 @@ pub fn entry(message: &Received<'_>, marks: &Marks) -> Option<Entry> {
 pub fn read(socket: &mut Socket, marks: &Marks, ends: &Ends) -> Result<Option<Entry>, Failed> {
     let mut request = socket.messages();
     let family = Family::of(&ends.client.ip());
-    request.message(CONNTRACK, GET, REQUEST | ACK, family.number(), |out| original(out, ends));
+    request.message(CONNTRACK, GET, REQUEST, family.number(), |out| original(out, ends));
     let mut found = None;
-    let answered = socket.ask(&request, |message| found = found.or_else(|| entry(&message, marks)));
+    let answered = socket.ask_for_one(&request, |message| found = found.or_else(|| entry(&message, marks)));
     absent_is_done(answered)?;
     Ok(found)
 }

@@ -137,12 +137,12 @@ fn get(
     mut each: impl FnMut(crate::netlink::Read<'_>) -> Option<()>,
 ) -> Result<(), Failed> {
     let mut request = socket.messages();
-    request.message(NFTABLES, GET_ELEMENTS, REQUEST | ACK, INET, |out| {
+    request.message(NFTABLES, GET_ELEMENTS, REQUEST, INET, |out| {
         elements(out, set, |list| {
             element(list, key, |_| ());
         });
     });
-    let answered = socket.ask(&request, |message| {
+    let answered = socket.ask_for_one(&request, |message| {
         let element = message.attributes().nest(3).and_then(|list| list.nest(1));
         // What cannot be read is as good as absent: the place is then written anew, with its elements taken out first.
         if let Some(element) = element {

@@ -316,7 +316,7 @@ impl Socket {
     /// # Errors
     /// The first error, with the number of its message.
     pub fn commit(&mut self, batch: &Messages, last: u32) -> Result<(), Failed> {
-        self.exchange(batch, last, |_| ())
+        self.exchange(batch, last, false, |_| ())
     }
 
     /// Sends one request and hands what comes back to `each`, until it is acknowledged or, for a dump, done.
@@ -324,10 +324,24 @@ impl Socket {
     /// # Errors
     /// As [`Socket::commit`].
     pub fn ask(&mut self, request: &Messages, each: impl FnMut(Received<'_>)) -> Result<(), Failed> {
-        self.exchange(request, request.sequence(), each)
+        self.exchange(request, request.sequence(), false, each)
     }
 
-    fn exchange(&mut self, sent: &Messages, last: u32, mut each: impl FnMut(Received<'_>)) -> Result<(), Failed> {
+    /// Sends one request for one thing, without ACK, and hands it to `each`: half as many messages as [`Socket::ask`] takes.
+    ///
+    /// # Errors
+    /// As [`Socket::commit`].
+    pub fn ask_for_one(&mut self, request: &Messages, each: impl FnMut(Received<'_>)) -> Result<(), Failed> {
+        self.exchange(request, request.sequence(), true, each)
+    }
+
+    fn exchange(
+        &mut self,
+        sent: &Messages,
+        last: u32,
+        for_one: bool,
+        mut each: impl FnMut(Received<'_>),
+    ) -> Result<(), Failed> {
         let first = self.sequence;
         self.sequence = sent.sequence();
         let whole = |errno| Failed { errno, sequence: 0 };
@@ -357,7 +371,12 @@ impl Socket {
                         }
                     }
                     None if message.kind == DONE => return failed.map_or(Ok(()), Err),
-                    None => each(message),
+                    None => {
+                        each(message);
+                        if for_one {
+                            return failed.map_or(Ok(()), Err);
+                        }
+                    }
                 }
             }
         }

@@ -97,9 +97,11 @@ pub const NEW: u32 = 8;
 /// See [`INVALID`].
 pub const UNTRACKED: u32 = 64;
 
-/// Events of conntrack that a connection of ours may send (linux/netfilter/nf_conntrack_common.h): its end, its TCP state,
-/// its mark.
-pub const EVENTS: u32 = (1 << 2) | (1 << 5) | (1 << 7);
+/// Events of conntrack (linux/netfilter/nf_conntrack_common.h) that a pending connection sends: only that it began, which we
+/// do not listen to. Each event costs as much as three lookups, and a handshake would send two.
+pub const EVENTS_OF_PENDING: u32 = 1;
+/// And those of a claimed one: its end, its TCP state, its mark.
+pub const EVENTS_OF_CLAIMED: u32 = (1 << 2) | (1 << 5) | (1 << 7);
 
 /// One word of a rule. A rule is left at the first word that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use crate::marks::Marks;
 use crate::rule::{
-    ACK, Chain, ESTABLISHED, EVENTS, FIN, Family, Hook, INVALID, Key, NEW, RST, Ruleset, SYN, Set, SetKind, Timeouts,
+    ACK, Chain, ESTABLISHED, EVENTS_OF_CLAIMED, EVENTS_OF_PENDING, FIN, Family, Hook, INVALID, Key, NEW, RST, Ruleset, SYN, Set, SetKind, Timeouts,
     UNTRACKED, Word,
 };
 use Word::{
@@ -131,10 +131,10 @@ impl Plan<'_> {
                 for family in Family::BOTH {
                     rules.push(vec![
                         From(interface.clone()),
-                        Local,
                         Is(family),
                         Tcp,
                         Port(service.port),
+                        Local,
                         Goto(chain(service, "gate", family)),
                     ]);
                 }
@@ -148,8 +148,6 @@ impl Plan<'_> {
         let source = vec![Key::Source(family)];
         let running = In(vec![Key::Source(family), Key::Mark(marks.naming())], live(family));
         let mut rules = vec![
-            // For the gateway's own relay. A connection that began under a grant of the kernel's stays that grant's.
-            vec![Mark(marks.none()), Is(family), In(source.clone(), names.relayed()), Accept],
             // A SYN never belongs to a running connection: conntrack would let it open a claimed entry again (K01, K08).
             vec![Tcp, Flags { of: FIN | SYN | RST | ACK, set: SYN }, Goto(chain(service, "syn", family))],
         ];
@@ -165,7 +163,7 @@ impl Plan<'_> {
             ]);
         }
         rules.extend([
-            vec![Is(family), running, Accept],
+            vec![Mark(marks.running()), Is(family), running, Accept],
             vec![Mark(marks.bypass(index)), Accept],
             // Only the first plain ACK of a handshake that conntrack saw completed spends the grant (F06, K02).
             vec![
@@ -179,6 +177,7 @@ impl Plan<'_> {
                 In(source, names.budget()),
                 Goto(chain(service, "claim", family)),
             ],
+            self.relayed(service, family),
             // The window of a claimed connection is over: first the provider learns it, then the client (K06, K07, F09).
             vec![
                 State(ESTABLISHED),
@@ -202,6 +201,12 @@ impl Plan<'_> {
         Chain { name: chain(service, "gate", family), hook: None, rules }
     }
 
+    /// For the gateway's own relay. A connection that began under a grant of the kernel's stays that grant's.
+    fn relayed(&self, service: &ServiceEntry, family: Family) -> Vec<Word> {
+        let set = Names(&service.name, family).relayed();
+        vec![Mark(self.marks.none()), Is(family), In(vec![Key::Source(family)], set), Accept]
+    }
+
     fn syn(&self, index: u8, service: &ServiceEntry, family: Family) -> Chain {
         let bare = format!("bare{}", family.digit());
         let strange = match family {
@@ -220,6 +225,7 @@ impl Plan<'_> {
                 In(vec![Key::Source(family)], Names(&service.name, family).open()),
                 Goto(chain(service, "begin", family)),
             ],
+            self.relayed(service, family),
             self.refused(),
         ];
         Chain { name: chain(service, "syn", family), hook: None, rules }
@@ -244,7 +250,7 @@ impl Plan<'_> {
             vec![
                 vec![Mark(bypass), Accept],
                 vec![State(NEW), Is(family), MoreThan { family, set: half, connections: HALF_OPEN }, Count, Drop],
-                vec![State(NEW), SetMark(pending), Lasting(timeouts_name(family)), Events(EVENTS), Accept],
+                vec![State(NEW), SetMark(pending), Lasting(timeouts_name(family)), Events(EVENTS_OF_PENDING), Accept],
                 // Sent again because the answer was lost (F04).
                 vec![Mark(pending), Accept],
                 self.refused(),
@@ -274,6 +280,7 @@ impl Plan<'_> {
             vec![
                 Is(family),
                 MarkFrom { family, map, mask: self.table.mark_mask },
+                Events(EVENTS_OF_CLAIMED),
                 Count,
                 Goto(chain(service, "claimed", family)),
             ],
@@ -365,7 +372,7 @@ impl Plan<'_> {
                 AddMark(marks.answer()),
                 Accept,
             ]);
-            rules.push(vec![Is(family), running(), Accept]);
+            rules.push(vec![Mark(marks.running()), Is(family), running(), Accept]);
         }
         rules.push(vec![Tcp, Flags { of: RST, set: RST }, Accept]);
         for (index, service) in self.services() {

@@ -3,7 +3,7 @@
 
 use crate::carry_out::{Enforcer, since_boot};
 use crate::log::Line;
-use crate::netlink::Failed;
+use crate::netlink::{Failed, Socket};
 use kmsgate_orders::order::{Answer, News, Opening, Order, Refused, VERSION};
 use kmsgate_orders::table::Table;
 use kmsgate_orders::wire::{Malformed, Reply, frame};
@@ -20,6 +20,9 @@ const SESSIONS: usize = 16;
 const UNREAD: usize = 4 << 20;
 /// How often the ruleset is looked for, in nanoseconds.
 const LOOK: u32 = 250_000_000;
+/// What the kernel tells is not listened to for so many nanoseconds after it told something: a thousand connections a second
+/// then wake us no oftener than one does. Whoever asks meanwhile is told first.
+const REST: u32 = 1_000_000;
 /// Openings in one transaction at most: their elements must fit into one message of the socket.
 const TOGETHER: usize = 256;
 
@@ -67,8 +70,10 @@ pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), 
     };
     let mut log = Line::default();
     let mut looked = since_boot();
+    let mut told = false;
     loop {
-        let leaving = wait(&enforcer, listener.as_ref().map(|(listener, _)| listener), leave, &sessions);
+        let events = (!told).then_some(enforcer.events());
+        let leaving = wait(events, listener.as_ref().map(|(listener, _)| listener), leave, &sessions);
         if leaving.map_err(failed)? {
             return Ok(());
         }
@@ -76,7 +81,7 @@ pub fn run(mut enforcer: Enforcer, table: &Table, from: Sessions) -> Result<(), 
             accept(listener, *user, &mut sessions, &mut log);
         }
         let mut news = vec![];
-        enforcer.hear(&mut |told| news.push(told))?;
+        told = enforcer.hear(&mut |told| news.push(told))?;
         // Before any answer: one that tells of the same connections tells what came of them since.
         tell(&mut sessions, &news);
         if since_boot().saturating_sub(looked) >= LOOK.into() {
@@ -105,23 +110,23 @@ fn tell(sessions: &mut [Session], news: &[News]) {
     }
 }
 
-/// Waits for anything to do; true if it is to leave.
+/// Waits for anything to do; true if it is to leave. Without `events` it waits no longer than [`REST`].
 fn wait(
-    enforcer: &Enforcer,
+    events: Option<&Socket>,
     listener: Option<&UnixListener>,
     leave: Option<BorrowedFd<'_>>,
     sessions: &[Session],
 ) -> Result<bool, Errno> {
     // The one that tells to leave is the first, if there is one.
     let mut fds: Vec<_> = leave.map(|leave| PollFd::from_borrowed_fd(leave, PollFlags::IN)).into_iter().collect();
-    fds.push(PollFd::new(enforcer.events(), PollFlags::IN));
+    fds.extend(events.map(|events| PollFd::new(events, PollFlags::IN)));
     fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
     for session in sessions {
         let writes = if session.output.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         fds.push(PollFd::new(&session.stream, PollFlags::IN | writes));
     }
-    let look = Timespec { tv_sec: 0, tv_nsec: LOOK.into() };
-    match poll(&mut fds, Some(&look)) {
+    let longest = Timespec { tv_sec: 0, tv_nsec: if events.is_some() { LOOK } else { REST }.into() };
+    match poll(&mut fds, Some(&longest)) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno),
     }
