@@ -7,8 +7,8 @@
 
 use crate::marks::Marks;
 use crate::rule::{
-    ACK, Chain, ESTABLISHED, EVENTS_OF_CLAIMED, EVENTS_OF_PENDING, FIN, Family, Hook, INVALID, Key, NEW, RST, Ruleset, SYN, Set, SetKind, Timeouts,
-    UNTRACKED, Word,
+    ACK, Chain, ESTABLISHED, EVENTS_OF_CLAIMED, EVENTS_OF_PENDING, FIN, Family, Hook, INVALID, Key, NEW, RST, Ruleset,
+    SYN, Set, SetKind, Timeouts, UNTRACKED, Word,
 };
 use Word::{
     Accept, AddMark, BroughtMore, Count, Drop, Events, Extensions, Flags, From, Goto, Icmp, In, IntoReset, Is,

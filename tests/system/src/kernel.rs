@@ -488,6 +488,16 @@ impl Session {
         self.stream.write_all(bytes)
     }
 
+    /// Reads so many answers to what was written; news among them are dropped.
+    ///
+    /// # Panics
+    /// If the session ends.
+    pub fn take_answers(&mut self, mut count: usize) {
+        while count > 0 {
+            count -= usize::from(matches!(self.next(), Reply::Answer(..)));
+        }
+    }
+
     /// Whether the enforcer has ended the session.
     #[must_use]
     pub fn is_over(&mut self) -> bool {
