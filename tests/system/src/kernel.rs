@@ -217,6 +217,15 @@ impl Site {
         said
     }
 
+    /// The enforcer's table.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        Table::parse(&self.table).expect("a table")
+    }
+
     /// Starts the enforcer.
     ///
     /// # Panics
@@ -233,7 +242,7 @@ impl Site {
             }
             log.after(0, &["kmsgate-enforcer: serving"])
         });
-        let table = Table::parse(&self.table).expect("a table").fingerprint();
+        let table = self.table().fingerprint();
         let session = Session::begin(&socket, table);
         Enforcer { child, log, session, socket, table }
     }
@@ -486,16 +495,6 @@ impl Session {
     /// What the system says.
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
-    }
-
-    /// Reads so many answers to what was written; news among them are dropped.
-    ///
-    /// # Panics
-    /// If the session ends.
-    pub fn take_answers(&mut self, mut count: usize) {
-        while count > 0 {
-            count -= usize::from(matches!(self.next(), Reply::Answer(..)));
-        }
     }
 
     /// Whether the enforcer has ended the session.

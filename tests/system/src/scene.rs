@@ -7,6 +7,7 @@ use crate::PATIENCE;
 use crate::kernel::{Enforcer, Family, Session, Site};
 use crate::log::Log;
 use crate::raw::{Caller, Wire};
+use kmsgate_enforcer::elements::{At, mark};
 use kmsgate_enforcer::netlink::{ACK, CONNTRACK, REQUEST, Socket};
 use kmsgate_orders::order::{Answer, Carried, News, Order, Place, Standing};
 use serde_json::Value;
@@ -197,6 +198,22 @@ pub fn forget_connections(site: &Site) {
         let mut request = socket.messages();
         request.message(CONNTRACK, DELETE, REQUEST | ACK, 0, |_| ());
         socket.ask(&request, |_| ()).expect("forgotten");
+    });
+}
+
+/// Asks the kernel itself, and again, until it has the mark of a grant of this address: the first element of a grant.
+///
+/// # Panics
+/// If it has none in time.
+pub fn until_the_kernel_has(site: &Site, address: IpAddr) {
+    let table = site.table();
+    let at = At::new(&table, &Place { service: 0, address }).expect("the table has a service");
+    let begun = Instant::now();
+    site.gateway.within(|| {
+        let mut socket = Socket::open(&[]).expect("root may open it");
+        while mark(&mut socket, &at).expect("an answer").is_none() {
+            assert!(begun.elapsed() < crate::PATIENCE, "no grant of {address}");
+        }
     });
 }
 
