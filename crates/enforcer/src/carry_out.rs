@@ -2,7 +2,7 @@
 
 use crate::conntrack::{self, Entry};
 use crate::elements::{self, At, Generations};
-use crate::load::{self, Found};
+use crate::load::{self, Found, NotLoaded};
 use crate::marks::Marks;
 use crate::netlink::{Failed, Messages, Socket};
 use crate::rule::Family;
@@ -54,7 +54,7 @@ impl Enforcer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn start(table: Table, now: u64) -> Result<(Self, Found), Failed> {
+    pub fn start(table: Table, now: u64) -> Result<(Self, Found), NotLoaded> {
         let refused = |errno| Failed { errno, sequence: 0 };
         let marks = Marks::within(table.mark_mask).ok_or(refused(Errno::INVAL))?;
         let socket = Socket::open(&[]).map_err(refused)?;
@@ -69,7 +69,7 @@ impl Enforcer {
         Ok((this, found))
     }
 
-    fn install(&mut self) -> Result<Found, Failed> {
+    fn install(&mut self) -> Result<Found, NotLoaded> {
         let rules = ruleset::of(&self.table, &self.up).ok_or(Failed { errno: Errno::INVAL, sequence: 0 })?;
         load::load(&mut self.socket, &rules)
     }
@@ -387,7 +387,7 @@ impl Enforcer {
     /// # Errors
     /// If the kernel refuses.
     pub fn guard(&mut self) -> Result<(), Failed> {
-        self.reinstalled |= self.install()? != Found::Same;
+        self.reinstalled |= self.install().map_err(|not_loaded| not_loaded.failed)? != Found::Same;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use crate::encode;
 use crate::netlink::{ACK, APPEND, CREATE, DUMP, Failed, Messages, NFTABLES, REQUEST, Socket};
-use crate::rule::{Chain, Ruleset, SetKind, TABLE};
+use crate::rule::{Chain, Ruleset, SetKind, TABLE, Word};
 use rustix::io::Errno;
 
 /// Kinds of nftables' messages (linux/netfilter/nf_tables.h).
@@ -38,7 +38,7 @@ pub enum Found {
 ///
 /// # Errors
 /// If the kernel refuses: nothing was changed then.
-pub fn load(socket: &mut Socket, ruleset: &Ruleset) -> Result<Found, Failed> {
+pub fn load(socket: &mut Socket, ruleset: &Ruleset) -> Result<Found, NotLoaded> {
     let found = match is_present(socket)? {
         false => Found::Nothing,
         true if is_whole(socket, ruleset)? => return Ok(Found::Same),
@@ -55,13 +55,70 @@ pub fn load(socket: &mut Socket, ruleset: &Ruleset) -> Result<Found, Failed> {
         table.name(1, TABLE);
     });
     clear(&left, ruleset, &mut batch);
+    let before_timeouts = batch.sequence();
     put_objects(&mut batch, ruleset);
     ruleset.chains.iter().for_each(|chain| put_chain(&mut batch, chain));
+    let before_rules = batch.sequence();
     ruleset.chains.iter().for_each(|chain| put_rules(&mut batch, chain, &mark));
     let last = acknowledge(&mut batch);
     batch.end_batch();
-    socket.commit(&batch, last)?;
+    socket.commit(&batch, last).map_err(|failed| {
+        let place = |before: u32| usize::try_from(failed.sequence.checked_sub(before + 1)?).ok();
+        let timeouts = place(before_timeouts).is_some_and(|place| place < ruleset.timeouts.len());
+        let rule = place(before_rules).and_then(|place| {
+            ruleset.chains.iter().flat_map(|chain| chain.rules.iter().map(move |rule| (chain, rule))).nth(place)
+        });
+        let part = match rule {
+            Some((chain, words)) => Some(format!("a rule of {} ({})", chain.name, needs(words))),
+            None => timeouts.then(|| format!("time-outs ({TIMEOUTS})")),
+        };
+        NotLoaded { failed, part }
+    })?;
     Ok(found)
+}
+
+/// Why a ruleset is not loaded.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotLoaded {
+    /// What the kernel says.
+    pub failed: Failed,
+    /// Which part of it the kernel does not take, and what that needs.
+    pub part: Option<String>,
+}
+
+impl From<Failed> for NotLoaded {
+    fn from(failed: Failed) -> Self {
+        Self { failed, part: None }
+    }
+}
+
+impl std::fmt::Display for NotLoaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.part {
+            Some(part) => write!(f, "the kernel refuses {part}: {}", self.failed.errno),
+            None => self.failed.fmt(f),
+        }
+    }
+}
+
+const TIMEOUTS: &str = "`ct timeout` needs Linux 4.19 with CONFIG_NF_CONNTRACK_TIMEOUT";
+
+/// What the less usual words of a rule need of a kernel (linux/net/netfilter/Kconfig and the history of nf_tables).
+fn needs(words: &[Word]) -> String {
+    let needs = words.iter().filter_map(|word| match word {
+        Word::WithoutFastOpen => Some("`reset tcp option` needs Linux 5.18"),
+        Word::Timeouts(_) => Some(TIMEOUTS),
+        Word::Events(_) => Some("`ct event` needs CONFIG_NF_CONNTRACK_EVENTS"),
+        Word::MoreThan { .. } => Some("`ct count` needs Linux 4.18 with CONFIG_NFT_CONNLIMIT"),
+        Word::Local => Some("`fib` needs CONFIG_NFT_FIB_INET"),
+        Word::ShareBelow { .. } => Some("`jhash` needs CONFIG_NFT_HASH"),
+        Word::Reset => Some("`reject` needs CONFIG_NFT_REJECT"),
+        Word::ToProvider(_) => Some("`dnat` in inet needs Linux 5.2 with CONFIG_NFT_NAT"),
+        Word::Masquerade => Some("`masquerade` in inet needs Linux 5.2 with CONFIG_NFT_MASQ"),
+        _ => None,
+    });
+    let needs: Vec<_> = needs.collect();
+    if needs.is_empty() { format!("{words:?}") } else { needs.join("; ") }
 }
 
 /// Goes from the ruleset that is there to one with the same sets and chains: replaces the rules that differ, and leaves the

@@ -1,7 +1,7 @@
 //! `kmsgate-enforcer`: see the library. Exit codes: 0 told to leave, 1 failed, 2 usage, 78 bad table.
 
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
-use kmsgate_enforcer::load::{self, Found};
+use kmsgate_enforcer::load::{self, Found, NotLoaded};
 use kmsgate_enforcer::netlink::{Failed, Socket};
 use kmsgate_enforcer::ruleset;
 use kmsgate_enforcer::sandbox::{self, Files};
@@ -68,7 +68,7 @@ fn run(arguments: &Arguments) -> Result<(), (u8, String)> {
 
 /// The ruleset without anybody to serve it: no window is open, and from outside nobody reaches a provider. What serves later
 /// finds it and leaves it as it is.
-fn load_only(table: &Table) -> Result<Found, Failed> {
+fn load_only(table: &Table) -> Result<Found, NotLoaded> {
     let refused = |errno| Failed { errno, sequence: 0 };
     sandbox::keep_one_capability().map_err(refused)?;
     let rules = ruleset::of(table, &ruleset::all_up(table)).ok_or(refused(Errno::INVAL))?;

@@ -4,6 +4,7 @@ use kmsgate::forward::nft::Text;
 use kmsgate_enforcer::carry_out::{Enforcer, since_boot};
 use kmsgate_enforcer::load::{self, Found};
 use kmsgate_enforcer::netlink::Socket;
+use kmsgate_enforcer::rule::Word;
 use kmsgate_enforcer::ruleset::{self, all_up};
 use kmsgate_orders::order::{Answer, Order};
 use kmsgate_orders::table::Table;
@@ -109,6 +110,38 @@ fn a_provider_that_goes_down_is_no_change_by_another_program() {
         }
         // One that is started anew begins with all of them up, and brings the rules with it.
         assert_eq!(start(table).1, Found::Other);
+    });
+}
+
+#[test]
+fn a_kernel_that_lacks_something_is_told_of_by_what_it_lacks() {
+    kernel_needs!();
+    let table = Table::parse(TABLE).expect("a table");
+    let whole = || ruleset::of(&table, &all_up(&table)).expect("a ruleset");
+    // This kernel lacks nothing: what it is asked for is what no kernel has.
+    let mut lacks_timeouts = whole();
+    for word in lacks_timeouts.chains.iter_mut().flat_map(|chain| &mut chain.rules).flatten() {
+        if let Word::Timeouts(name) = word {
+            name.push_str("none");
+        }
+    }
+    let mut refuses_timeouts = whole();
+    refuses_timeouts.timeouts[1].name = "x".repeat(300);
+    let mut refuses_providers = whole();
+    let forward = refuses_providers.chains.iter_mut().find(|chain| chain.name == "forward").expect("a chain");
+    forward.rules.push(vec![Word::Tcp, Word::ToProvider("198.19.0.2:1688".parse().expect("an address"))]);
+    Host::new("gate").within(|| {
+        let mut socket = Socket::open(&[]).expect("root may open it");
+        for (rules, part) in [
+            (&lacks_timeouts, "a rule of kms_begin4 (`ct timeout` needs Linux 4.19"),
+            (&refuses_timeouts, "time-outs (`ct timeout` needs Linux 4.19"),
+            (&refuses_providers, "a rule of forward (`dnat` in inet needs Linux 5.2"),
+        ] {
+            let why = load::load(&mut socket, rules).expect_err("no kernel takes it").to_string();
+            assert!(why.contains(part), "{why}");
+            assert!(!load::is_present(&mut socket).expect("an answer"), "nothing of it stays");
+        }
+        assert_eq!(load::load(&mut socket, &whole()).expect("it takes the whole"), Found::Nothing);
     });
 }
 
