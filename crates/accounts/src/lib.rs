@@ -9,14 +9,17 @@
 //! * [`verdict`]: what a server can say.
 //! * [`mod@file`]: names and argon2id hashes in a local file.
 //! * [`pop3`]: a mail server.
+//! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
 
 pub mod breaker;
 pub mod chain;
 pub mod file;
 pub mod frame;
+pub mod lines;
 pub mod pop3;
 pub mod queue;
+pub mod reach;
 pub mod server;
 pub mod tls;
 pub mod verdict;
@@ -24,5 +27,6 @@ pub mod verdict;
 pub use chain::{Accounts, BadAccounts, ChainAnswer, Pending};
 pub use file::{FileServer, FileSettings};
 pub use frame::{FrameSettings, RealmForm, Snapshot};
-pub use pop3::{Pop3Server, Pop3Settings};
+pub use pop3::Pop3Server;
+pub use reach::{Host, TlsMode, Way};
 pub use server::{AccountServer, FrontDoor, Server};

@@ -1,12 +1,15 @@
 //! TLS to account servers, the same for every kind. What must never happen here: a certificate that is not verified.
 
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::version::TLS13;
+use rustls::{ALL_VERSIONS, ClientConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+const ONLY_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// What the configuration says of TLS to one server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +20,8 @@ pub struct TlsSettings {
     pub server_name: Option<String>,
     /// PEM files of the certificate and key that we show, if the server asks for one.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// Whether TLS 1.2 is not enough.
+    pub only_1_3: bool,
 }
 
 /// Verified TLS to one server, ready to use.
@@ -46,7 +51,7 @@ impl Tls {
         let refused = |why: rustls::Error| TlsError::Refused(why.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(if settings.only_1_3 { ONLY_1_3 } else { ALL_VERSIONS })
             .map_err(refused)?;
         let builder = match &settings.ca {
             Some(path) => builder.with_root_certificates(authorities(path)?),
@@ -67,6 +72,12 @@ impl Tls {
         let name = settings.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned()).map_err(|why| TlsError::Name(name.to_owned(), why))?;
         Ok(Self { config: Arc::new(config), name })
+    }
+
+    /// For a library that connects by itself.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
     }
 
     /// For one connection: how to begin, and the name to verify.

@@ -206,8 +206,8 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         (pop3("tls = \"none\""), "5:1: tls: \"none\" contradicts pop3s://"),
         (pop3("ca = \"/dev/null\""), "5:1: /dev/null: no certificate in it"),
         (
-            server("kind = \"pop3\"\nurl = [\"pop3s://a.example\", \"pop3s://b.example\"]"),
-            "4:29: url: going over to a second server is not carried out by this version",
+            server("kind = \"pop3\"\nurl = [\"pop3s://a.example\", \"pop3://b.example\"]"),
+            "4:29: url: all hosts of a server are reached in the same way",
         ),
         ("[portal]\nlisten = [\"0.0.0.0:80\"]".into(), "2:11: listen: passwords would cross the network in clear."),
         ("[[rule]]\nname = \"x\"".into(), "1:1: [[rule]] names nobody; it needs users or groups"),

@@ -2,10 +2,10 @@
 
 #[cfg(test)]
 mod tests {
+    use kmsgate_accounts::TlsMode;
     use kmsgate_accounts::chain::RefusedBy;
-    use kmsgate_accounts::pop3::TlsMode;
     use kmsgate_accounts::tls::TlsSettings;
-    use kmsgate_accounts::{Accounts, ChainAnswer, FrameSettings, Pop3Server, Pop3Settings, Server};
+    use kmsgate_accounts::{Accounts, ChainAnswer, FrameSettings, Host, Pop3Server, Server, Way};
     use kmsgate_core::address::Source;
     use kmsgate_core::name::{Login, ServerName};
     use kmsgate_core::password::Password;
@@ -18,8 +18,8 @@ mod tests {
 
     fn accounts(dovecot: &Dovecot, tls: TlsMode, trust: TlsSettings) -> Accounts {
         let port = if tls == TlsMode::Implicit { dovecot.pop3s } else { dovecot.pop3 };
-        let settings = Pop3Settings { host: "localhost".into(), port, tls, trust };
-        let server = Server::Pop3(Pop3Server::new(settings).unwrap());
+        let way = Way { hosts: vec![Host { name: "localhost".into(), port }], tls, trust };
+        let server = Server::Pop3(Pop3Server::new(&way).unwrap());
         let frame = FrameSettings { timeout: Duration::from_secs(30), ..FrameSettings::new("mail") };
         Accounts::new(vec![(frame, server)], &[ServerName::new("mail")], &BTreeMap::new()).unwrap()
     }

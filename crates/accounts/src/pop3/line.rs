@@ -1,6 +1,7 @@
 //! What a POP3 server sends, as values (RFC 1939, 2449, 3206, 5034). Pure: bytes in, values out. What must never happen
-//! here: a panic, or a buffer that grows with what a peer sends.
+//! here: a panic.
 
+use crate::lines::Lines;
 use std::fmt;
 
 /// Longest line taken, in bytes with its end (RFC 2449 section 4).
@@ -10,23 +11,13 @@ pub const MOST_CAPABILITIES: usize = 100;
 /// Longest timestamp taken for APOP; a message id of RFC 5322 fits a line.
 const LONGEST_TIMESTAMP: usize = 255;
 
-/// Bytes as they come, lines as they are taken. Holds at most one line and one read.
-#[derive(Debug, Default)]
-pub struct Lines {
-    pending: Vec<u8>,
-}
-
 /// Why bytes are no POP3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nonsense {
-    /// More than [`LONGEST_LINE`] bytes without an end of line.
-    TooLong,
     /// Neither `+OK` nor `-ERR` nor `+`.
     NotAReply,
     /// More than [`MOST_CAPABILITIES`] lines.
     TooMany,
-    /// NUL, or CR that ends no line.
-    Control,
 }
 
 /// A reply's first line.
@@ -83,35 +74,6 @@ pub struct Capabilities {
     pub xclient: bool,
     /// Wrong passwords are told by `[AUTH]`, and nothing else is (RFC 3206 section 6).
     pub auth_code: bool,
-}
-
-impl Lines {
-    /// Adds what was read.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
-    }
-
-    /// Takes the next whole line, without its end.
-    ///
-    /// # Errors
-    /// [`Nonsense`] if no line can come of what there is.
-    pub fn take(&mut self) -> Result<Option<Vec<u8>>, Nonsense> {
-        let Some(end) = self.pending.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n') else {
-            return if self.pending.len() >= LONGEST_LINE { Err(Nonsense::TooLong) } else { Ok(None) };
-        };
-        let mut line: Vec<u8> = self.pending.drain(..=end).collect();
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        if line.iter().any(|byte| matches!(byte, b'\r' | 0)) { Err(Nonsense::Control) } else { Ok(Some(line)) }
-    }
-
-    /// Whether everything that came has been taken.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
 }
 
 impl Reply {
@@ -189,7 +151,7 @@ pub fn timestamp(greeting: &[u8]) -> Option<&[u8]> {
 
 /// Everything above over any bytes in any pieces: what the fuzz target `pop3_reply` calls.
 pub fn exercise(bytes: &[u8], piece: usize) {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(LONGEST_LINE);
     let mut capabilities = Capabilities::default();
     for part in bytes.chunks(piece.clamp(1, 2 * LONGEST_LINE)) {
         lines.push(part);
@@ -219,10 +181,8 @@ fn printable(bytes: &[u8]) -> String {
 impl fmt::Display for Nonsense {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooLong => "a line longer than 512 bytes",
             Self::NotAReply => "something that is no POP3 reply",
             Self::TooMany => "more than 100 capabilities",
-            Self::Control => "a control character within a line",
         })
     }
 }
@@ -282,34 +242,10 @@ mod tests {
         assert_eq!(none, Capabilities::default());
     }
 
-    #[test]
-    fn an_endless_line_ends_at_512_bytes() {
-        let mut lines = Lines::default();
-        lines.push(&[b'a'; LONGEST_LINE - 1]);
-        assert_eq!(lines.take(), Ok(None));
-        lines.push(b"a");
-        assert_eq!(lines.take(), Err(Nonsense::TooLong));
-    }
-
     proptest! {
         #[test]
         fn any_bytes_in_any_pieces_are_lines_or_nonsense(bytes: Vec<u8>, piece in 1..64_usize) {
             exercise(&bytes, piece);
-        }
-
-        #[test]
-        fn lines_do_not_depend_on_how_they_are_cut(texts in prop::collection::vec("[ -~]{0,80}", 0..8), piece in 1..64_usize) {
-            let wire: String = texts.iter().map(|text| format!("{text}\r\n")).collect();
-            let mut lines = Lines::default();
-            let mut found = Vec::new();
-            for part in wire.as_bytes().chunks(piece) {
-                lines.push(part);
-                while let Some(line) = lines.take().unwrap() {
-                    found.push(String::from_utf8(line).unwrap());
-                }
-            }
-            prop_assert_eq!(found, texts);
-            prop_assert!(lines.is_empty());
         }
     }
 }

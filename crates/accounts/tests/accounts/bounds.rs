@@ -1,11 +1,11 @@
 //! One server's trouble is its own: queue, fairness, breaker.
 
 use crate::common::{Peer, Step, accepted, ask, ask_from, patient, pop3, refused, until};
+use kmsgate_accounts::TlsMode;
 use kmsgate_accounts::breaker::BreakerState;
 use kmsgate_accounts::file::edit;
 use kmsgate_accounts::file::hash::Cost;
 use kmsgate_accounts::frame::Frame;
-use kmsgate_accounts::pop3::TlsMode;
 use kmsgate_accounts::verdict::{Account, Outage, OutageKind, Progress, Rejection, Verdict};
 use kmsgate_accounts::{Accounts, FileServer, FileSettings, FrameSettings, Server};
 use kmsgate_core::address::Source;

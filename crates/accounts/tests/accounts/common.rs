@@ -1,8 +1,8 @@
 //! POP3 servers that do what a script says, on loopback.
 
-use kmsgate_accounts::pop3::TlsMode;
+use kmsgate_accounts::TlsMode;
 use kmsgate_accounts::tls::TlsSettings;
-use kmsgate_accounts::{Accounts, ChainAnswer, FrameSettings, Pop3Server, Pop3Settings, Server};
+use kmsgate_accounts::{Accounts, ChainAnswer, FrameSettings, Host, Pop3Server, Server, Way};
 use kmsgate_core::address::Source;
 use kmsgate_core::name::{Login, ServerName};
 use kmsgate_core::password::Password;
@@ -143,7 +143,7 @@ pub(crate) fn certificate(directory: &Path) -> Arc<rustls::ServerConfig> {
 pub(crate) fn pop3(port: u16, tls: TlsMode, ca: Option<&Path>) -> Server {
     let trust = TlsSettings { ca: ca.map(Path::to_owned), ..TlsSettings::default() };
     let host = if tls == TlsMode::Clear { "127.0.0.1" } else { "localhost" };
-    Server::Pop3(Pop3Server::new(Pop3Settings { host: host.to_owned(), port, tls, trust }).unwrap())
+    Server::Pop3(Pop3Server::new(&Way { hosts: vec![Host { name: host.to_owned(), port }], tls, trust }).unwrap())
 }
 
 /// Long enough for a loaded machine.

@@ -5,6 +5,7 @@ mod bounds;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod hosts;
 mod local_file;
 #[cfg(test)]
 mod order;

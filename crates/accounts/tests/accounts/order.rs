@@ -1,9 +1,9 @@
 //! Which servers are asked, in which order, and which answer stands.
 
 use crate::common::{Peer, Step, accepted, ask, patient, pop3, refused, say};
+use kmsgate_accounts::TlsMode;
 use kmsgate_accounts::file::edit;
 use kmsgate_accounts::file::hash::Cost;
-use kmsgate_accounts::pop3::TlsMode;
 use kmsgate_accounts::{Accounts, BadAccounts, FileServer, FileSettings, FrameSettings, RealmForm, Server};
 use kmsgate_core::identity::Voucher;
 use kmsgate_core::name::{Domain, Name, ServerName};

@@ -1,8 +1,8 @@
 //! Whatever a POP3 server does, it is never taken for something else.
 
 use crate::common::{Peer, Step, accepted, ask, ask_from, certificate, chain, hasty, patient, pop3, refused, say};
+use kmsgate_accounts::TlsMode;
 use kmsgate_accounts::breaker::BreakerState;
-use kmsgate_accounts::pop3::TlsMode;
 use kmsgate_accounts::{FrameSettings, Snapshot};
 use kmsgate_core::reason::Reason;
 

@@ -1,6 +1,7 @@
 //! What a running gateway makes of a configuration, and which changes of it need a restart.
 
 use super::{AccountsSettings, Config, Kind, Service, ThrottleSettings};
+use kmsgate_accounts::tls::TlsError;
 use kmsgate_accounts::{Accounts, BadAccounts, FileServer, Pop3Server, Server};
 use kmsgate_core::throttle::Throttle;
 use std::fmt;
@@ -26,12 +27,10 @@ impl AccountsSettings {
     pub fn build(&self) -> Result<Accounts, BuildError> {
         let mut servers = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
+            let tls = |why: TlsError| BuildError::Tls(server.frame.name.to_string(), why.to_string());
             let made = match &server.kind {
                 Kind::File(settings) => Server::File(FileServer::new(settings.clone())),
-                Kind::Pop3(settings) => Server::Pop3(
-                    Pop3Server::new(settings.clone())
-                        .map_err(|why| BuildError::Tls(server.frame.name.to_string(), why.to_string()))?,
-                ),
+                Kind::Pop3(way) => Server::Pop3(Pop3Server::new(way).map_err(tls)?),
             };
             servers.push((server.frame.clone(), made));
         }

@@ -30,7 +30,7 @@ pub use portal::LANGUAGES;
 pub use value::{Secret, reason, show_duration};
 
 use ipnet::IpNet;
-use kmsgate_accounts::{FileSettings, FrameSettings, Pop3Settings};
+use kmsgate_accounts::{FileSettings, FrameSettings, Way};
 use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
 use kmsgate_core::policy::Policy;
@@ -242,7 +242,7 @@ pub enum Kind {
     /// `kind = "file"`: our own account file.
     File(FileSettings),
     /// `kind = "pop3"`.
-    Pop3(Pop3Settings),
+    Pop3(Way),
 }
 
 /// `[throttle]`.

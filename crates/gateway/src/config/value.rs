@@ -312,19 +312,22 @@ pub(crate) struct Url {
 
 /// A URL with one of these schemes.
 pub(crate) fn url<'r, 'i: 'r>(schemes: &'static [&'static str]) -> impl Fn(Value<'r, 'i>) -> Option<Url> {
-    move |value| {
-        let text = value.text()?;
-        match parse_url(text) {
-            Ok(url) if schemes.contains(&url.scheme.as_str()) => Some(url),
-            Ok(url) => {
-                let all: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
-                value.fail(format!("{}:// is not one of {}", url.scheme, all.join(", ")));
-                None
-            }
-            Err(why) => {
-                value.fail(why);
-                None
-            }
+    move |value| url_of(&value, schemes)
+}
+
+/// The same, of schemes that are known later.
+pub(crate) fn url_of(value: &Value<'_, '_>, schemes: &[&str]) -> Option<Url> {
+    let text = value.text()?;
+    match parse_url(text) {
+        Ok(url) if schemes.contains(&url.scheme.as_str()) => Some(url),
+        Ok(url) => {
+            let all: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+            value.fail(format!("{}:// is not one of {}", url.scheme, all.join(", ")));
+            None
+        }
+        Err(why) => {
+            value.fail(why);
+            None
         }
     }
 }

@@ -1,0 +1,96 @@
+//! `[[account_server]]`: what all kinds share, then one function a kind.
+//!
+//! * [`way`]: urls and TLS, for every kind that speaks over TCP.
+
+mod way;
+
+use super::read::{At, Section, Value};
+use super::value::{at, choice, choice_with_later, duration, label, number, path, secret};
+use super::{AccountServer, Kind};
+use kmsgate_accounts::{FileSettings, FrameSettings, RealmForm};
+use kmsgate_core::name::{Domain, Name, ServerName};
+use std::time::Duration;
+use way::{Schemes, way};
+
+/// Kinds of the agreed shape that come later.
+const LATER: &[&str] =
+    &["imap", "ldap", "mysql", "postgres", "sqlite", "nis", "radius", "pam", "oidc", "command", "http"];
+
+/// The kinds that are.
+#[derive(Clone, Copy)]
+enum Word {
+    File,
+    Pop3,
+}
+
+/// An account server; the place is its name's. What was found of a wrong one still has its name, so that `order` is
+/// not told that it does not exist.
+pub(super) struct Found {
+    /// The name.
+    pub(super) name: Option<At<String>>,
+    /// Whose people it holds.
+    pub(super) domain: Option<String>,
+    /// The whole, if nothing is wrong with it.
+    pub(super) server: Option<AccountServer>,
+}
+
+pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
+    let name = section.need("name", at(label));
+    let domain = section.take("domain", label).or_else(|| name.as_ref().map(|name| name.value.clone()));
+    let frame = frame(section, name.as_ref(), domain.as_ref());
+    let words = choice_with_later(&[("file", Word::File), ("pop3", Word::Pop3)], LATER);
+    let kind = match section.need("kind", words) {
+        Some(Word::File) => file(section),
+        Some(Word::Pop3) => pop3(section),
+        None => {
+            // A kind that comes later is refused, but a secret of it that cannot be read is worth knowing as well.
+            for key in ["password", "bind_password", "secret", "client_secret", "key"] {
+                section.take(key, secret);
+            }
+            section.leave();
+            None
+        }
+    };
+    let server = kind.map(|kind| AccountServer { frame, kind });
+    Some(Found { name, domain, server })
+}
+
+fn frame(section: &Section<'_, '_>, name: Option<&At<String>>, domain: Option<&String>) -> FrameSettings {
+    let default = FrameSettings::new(name.map(|name| name.value.as_str()).unwrap_or_default());
+    let second = Duration::from_secs(1);
+    let realm = section.take("realm", realm);
+    let forms = &[("strip", RealmForm::Strip), ("keep", RealmForm::Keep)];
+    FrameSettings {
+        name: ServerName::new(default.name.as_str()),
+        domain: domain.map_or(default.domain, |domain| Domain::new(domain)),
+        realm,
+        realm_form: section.take("realm_form", choice(forms)).unwrap_or_default(),
+        timeout: section.take("timeout", duration(second / 10..=60 * second)).unwrap_or(default.timeout),
+        connections: section.take("connections", number(1..=4096)).unwrap_or(default.connections),
+        queue: section.take("queue", number(0..=100_000)).unwrap_or(default.queue),
+        failures: section.take("failures", number(1..=1000)).unwrap_or(default.failures),
+        rest: section.take("rest", duration(second..=3600 * second)).unwrap_or(default.rest),
+    }
+}
+
+/// A realm, canonical like a name.
+fn realm(value: Value<'_, '_>) -> Option<Name> {
+    let text = value.text()?;
+    match Name::canonical(text) {
+        Ok(name) => Some(name),
+        Err(_) => {
+            value.fail(format!("{text:?} is no realm, such as \"example.edu\""));
+            None
+        }
+    }
+}
+
+fn file(section: &Section<'_, '_>) -> Option<Kind> {
+    section.take("format", choice_with_later(&[("kmsgate", ())], &["htpasswd", "passwd"]));
+    section.need("path", path).map(|path| Kind::File(FileSettings::new(path)))
+}
+
+fn pop3(section: &Section<'_, '_>) -> Option<Kind> {
+    way(section, &Schemes { implicit: ("pop3s", 995), later: ("pop3", 110), paths: false })
+        .map(|(way, _)| Kind::Pop3(way))
+}
