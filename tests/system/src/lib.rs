@@ -12,7 +12,7 @@
 //! * [`http`], [`net`]: a person's programs, from any address of 127.0.0.0/8.
 //! * [`ledger`]: what the record says, read past the program.
 //! * [`log`]: what the program says, line by line.
-//! * [`mail`]: a mail server that misbehaves on purpose.
+//! * [`mail`]: a mail server that misbehaves on purpose; [`proxy`]: a door to a real one that does.
 
 pub mod browser;
 pub mod certificates;
@@ -28,6 +28,7 @@ pub mod namespace;
 pub mod net;
 pub mod pair;
 pub mod provider;
+pub mod proxy;
 pub mod raw;
 pub mod scene;
 

@@ -6,6 +6,7 @@ mod bounds;
 mod common;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
 mod local_file;
 #[cfg(test)]
 mod order;

@@ -1,0 +1,7 @@
+//! Account servers, each kind against the real server, with the configuration that its page of the manual shows. What must never
+//! happen here: an outage taken for a wrong password (P8), a value that becomes part of a command (F11).
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod pop3;
