@@ -6,6 +6,7 @@ use crate::close::close_or_say;
 use crate::event::notice::Notice;
 use crate::forward::OpenError;
 use crate::gate::Gate;
+use crate::take_up;
 use crate::vital::Vital;
 use kmsgate_accounts::chain::ChainAnswer;
 use kmsgate_core::address::Source;
@@ -110,6 +111,7 @@ async fn permitted(gate: &Arc<Gate>, identity: Identity, source: Source, service
         Reserved::Same(grant) => (grant, false),
         Reserved::New { grant, replaced } => {
             if let Some(spent) = replaced {
+                take_up::at_once(gate, spent).await;
                 gate.forwarder.close(spent).await;
             }
             (grant, true)
@@ -148,7 +150,10 @@ async fn open(
     let confirmed = match new {
         true => gate.forwarder.open(&opening).await,
         // It was open when the ledger was asked. If a close came between, nothing may be opened again under its name.
-        false => gate.forwarder.confirm(opening.id),
+        false => {
+            take_up::at_once(gate, opening.id).await;
+            gate.forwarder.confirm(opening.id)
+        }
     };
     let confirmed = confirmed.map_err(|error| refusal_of(gate, error))?;
     let now = gate.clock.now();

@@ -3,6 +3,7 @@
 
 use crate::event::notice::Notice;
 use crate::gate::Gate;
+use crate::take_up;
 use crate::vital::Vital;
 use kmsgate_core::grant::{GrantId, State};
 use kmsgate_core::reason::Cause;
@@ -46,6 +47,7 @@ pub async fn close_or_say(gate: &Arc<Gate>, id: GrantId, cause: Cause) {
 /// One close of a grant at a time: what is found half done then was cut, and is finished.
 async fn carry_out(gate: &Gate, id: GrantId, cause: Cause) -> Result<GrantRecord, LedgerError> {
     let _turn = gate.closes.turn(id).await;
+    take_up::in_turn(gate, id).await;
     match gate.ledger.closing(id, cause, gate.clock.now()).await? {
         CloseBegun::Begun(record) => finish(gate, &record).await,
         CloseBegun::AlreadyBegun(record) if matches!(record.state, State::Closing(_)) => finish(gate, &record).await,
@@ -67,7 +69,7 @@ async fn finish(gate: &Gate, closing: &GrantRecord) -> Result<GrantRecord, Ledge
     Ok(record)
 }
 
-/// Which grants are being closed.
+/// Which grants are being closed, or taken up.
 #[derive(Debug, Default)]
 pub struct Closes {
     under_way: Mutex<HashSet<GrantId>>,
@@ -76,7 +78,7 @@ pub struct Closes {
 
 impl Closes {
     /// Waits until nobody else closes this grant; nobody else does while the turn is held.
-    async fn turn(&self, id: GrantId) -> Turn<'_> {
+    pub(crate) async fn turn(&self, id: GrantId) -> Turn<'_> {
         loop {
             let ended = self.ended.notified();
             if self.under_way().insert(id) {
@@ -91,8 +93,8 @@ impl Closes {
     }
 }
 
-/// The right to close a grant.
-struct Turn<'a> {
+/// The right to close a grant, or to take it up.
+pub(crate) struct Turn<'a> {
     closes: &'a Closes,
     id: GrantId,
 }

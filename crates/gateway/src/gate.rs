@@ -13,6 +13,7 @@ use crate::expire::Expiries;
 use crate::forward::Forwarder;
 use crate::portal::desk::Site;
 use crate::portal::tls::Certificate;
+use crate::take_up::Awaited;
 use arc_swap::ArcSwap;
 use kmsgate_accounts::chain::Accounts;
 use kmsgate_core::policy::Policy;
@@ -44,6 +45,8 @@ pub struct Gate {
     pub forwarder: Forwarder,
     /// Which grants are being closed.
     pub closes: Closes,
+    /// Open grants of the last run that are still to be taken up.
+    pub awaited: Awaited,
     /// When windows end.
     pub expiries: Expiries,
     /// Numbers for the operator.

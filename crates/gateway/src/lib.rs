@@ -28,5 +28,6 @@ pub mod operator;
 pub mod portal;
 pub mod rights;
 pub mod serve;
+pub mod take_up;
 pub mod text;
 pub mod vital;

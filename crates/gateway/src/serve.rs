@@ -15,15 +15,13 @@ use crate::forward::{Around, Forwarder, StartError, Wish};
 use crate::gate::{Engine, Gate};
 use crate::portal::desk::Site;
 use crate::portal::tls::{BadCertificate, Certificate};
+use crate::take_up::{self, Awaited};
 use crate::vital::Vital;
 use crate::{close, expire, portal};
 use arc_swap::ArcSwap;
-use kmsgate_core::address::Source;
-use kmsgate_core::grant::GrantId;
-use kmsgate_core::reason::Cause;
 use kmsgate_core::time::BootId;
 use kmsgate_ledger::Ledger;
-use kmsgate_ledger::records::{Filter, GrantRecord, LedgerError, Swept};
+use kmsgate_ledger::records::LedgerError;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,7 +30,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,10 +37,6 @@ use tokio_util::task::TaskTracker;
 const STOP: Duration = Duration::from_secs(5);
 /// Connections that the kernel holds for the portal.
 const BACKLOG: i32 = 4096;
-/// So many rows of the last run are in memory at once while they are taken up.
-const TAKEN_UP_AT_ONCE: usize = 1000;
-/// How far back accepted names are remembered by the throttle (2-design: 30 days).
-const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs until SIGTERM or SIGINT. `path` is read again on SIGHUP.
 ///
@@ -140,7 +133,7 @@ impl Signals {
 }
 
 impl Running {
-    /// Reads the ledger, adopts what is open, sweeps what is not, and only then listens.
+    /// Reads the ledger, takes up what the last run left, and only then listens.
     ///
     /// # Errors
     /// [`ServeError`] says what could not be had.
@@ -171,6 +164,7 @@ impl Running {
             ledger,
             forwarder,
             closes: Closes::default(),
+            awaited: Awaited::default(),
             expiries: Expiries::default(),
             counters: Counters::default(),
             refusals: Refusals::default(),
@@ -179,8 +173,7 @@ impl Running {
             news,
             config: ArcSwap::from_pointee(config),
         });
-        take_up(&gate, found).await.map_err(ServeError::Ledger)?;
-        remember_accepted(&gate).await.map_err(ServeError::Ledger)?;
+        take_up::begin(&gate, found).await.map_err(ServeError::Ledger)?;
         let running =
             Self { gate, portal: Vec::new(), path, stop: CancellationToken::new(), tasks: TaskTracker::new() };
         running.open_doors(sockets, wanted).await
@@ -207,7 +200,6 @@ impl Running {
                 notices.say(Notice::Portal { error: error.to_string() });
             }
         });
-        gate.forwarder.listen();
         gate.notices.say(Notice::Serving { portal: portal.clone(), services: gate.forwarder.bound(), operator });
         self.portal = portal;
         Ok(self)
@@ -292,64 +284,6 @@ pub fn reload(gate: &Gate, path: &Path) -> Result<Vec<&'static str>, String> {
     Ok(restart)
 }
 
-/// Takes up what the last run left: open windows are adopted with their end and what is left of them. Closes cut in the
-/// middle, and windows that ended meanwhile, are handed to whoever closes what expires: there may be very many, each
-/// waits for the disk, and no sign-in needs to wait for them, since the ledger takes them for closed already.
-async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
-    gate.forwarder.expect(found.adopt.len());
-    gate.forwarder.ran(&gate.ledger.running().await?);
-    let now = gate.clock.now().boot;
-    let is_in = |ids: &[GrantId], id| ids.binary_search(&id).is_ok();
-    let mut filter = Filter { unfinished: true, person: None, source: None, before: None, limit: TAKEN_UP_AT_ONCE };
-    loop {
-        let page = gate.ledger.grants(filter.clone()).await?;
-        let Some(last) = page.last() else { break };
-        filter.before = Some(last.id);
-        let mut adoptions = JoinSet::new();
-        for grant in page {
-            if is_in(&found.adopt, grant.id) {
-                let gate = Arc::clone(gate);
-                adoptions.spawn(async move { adopt(&gate, &grant).await });
-            } else if is_in(&found.expired, grant.id) || is_in(&found.finish, grant.id) {
-                gate.forwarder.leftover(&grant);
-                gate.expiries.watch(grant.id, grant.window.deadline.min(now));
-            }
-        }
-        while adoptions.join_next().await.is_some() {}
-    }
-    // What the ledger closed by itself may be open in the forwarder: nobody would close it again. No sign-in waits for it: a new
-    // grant of the same address takes its place in the forwarder too.
-    tokio::spawn(shut(Arc::clone(gate), found.swept));
-    gate.forwarder.adopted().await;
-    Ok(())
-}
-
-async fn shut(gate: Arc<Gate>, swept: Vec<GrantId>) {
-    let _vital = Vital;
-    for id in swept {
-        match gate.ledger.grant(id).await {
-            Ok(Some(grant)) => {
-                gate.forwarder.leftover(&grant);
-                gate.forwarder.close(id).await;
-            }
-            Ok(None) => {}
-            Err(error) => gate.notices.say(Notice::Ledger { error }),
-        }
-    }
-}
-
-async fn adopt(gate: &Arc<Gate>, grant: &GrantRecord) {
-    match gate.forwarder.adopt(grant).await {
-        // Its last connection ended with the last run, and nobody was there to close it.
-        Ok(_) if grant.is_used() => gate.expiries.close(grant.id, Cause::Used, gate.clock.now().boot),
-        Ok(_) => gate.expiries.watch(grant.id, grant.window.deadline),
-        Err(error) => {
-            gate.notices.say(Notice::NotOpened { error });
-            gate.expiries.close(grant.id, Cause::Failed, gate.clock.now().boot);
-        }
-    }
-}
-
 /// The forwarder asks for an end; the one door carries it out.
 async fn carry_out(gate: Arc<Gate>, mut wanted: UnboundedReceiver<Wish>, stop: CancellationToken) {
     let _vital = Vital;
@@ -364,20 +298,6 @@ async fn carry_out(gate: Arc<Gate>, mut wanted: UnboundedReceiver<Wish>, stop: C
             let _vital = Vital;
             close::close_or_say(&gate, wish.grant, wish.cause).await;
         });
-    }
-}
-
-/// A name accepted lately is not bound by the failures of strangers (F15); that must survive a restart.
-async fn remember_accepted(gate: &Gate) -> Result<(), LedgerError> {
-    let since = gate.clock.now().utc.checked_sub(REMEMBERED).unwrap_or(jiff::Timestamp::MIN);
-    let mut after = None;
-    loop {
-        let page = gate.ledger.accepted_since(since, after.take(), TAKEN_UP_AT_ONCE).await?;
-        let Some((name, source, _)) = page.last() else { return Ok(()) };
-        after = Some((name.clone(), *source));
-        for (name, source, at) in page {
-            gate.throttle().learn(&name, Source::new(source), at);
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Between the gateway and its enforcer, on the way of their orders: stops the one frame that a test has chosen, so that
 //! either can be killed in exactly that moment. What must never happen here: a frame that is changed, a later one that passes
-//! the one that is stopped.
+//! the one that is stopped, unless a test wants just that.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -25,6 +25,8 @@ pub enum Trap {
     News(fn(&News) -> bool),
     /// Whatever comes after so many frames, of either side.
     After(u32),
+    /// So many orders of this kind, which others pass, until [`Middle::release`].
+    Held(fn(&Order) -> bool, usize),
 }
 
 /// Listens where the gateway looks for its enforcer, and hands on to where the enforcer is.
@@ -40,6 +42,7 @@ struct Shared {
     /// The number of the order whose answer is awaited.
     awaited: Option<u32>,
     streams: Vec<UnixStream>,
+    held: Vec<Vec<u8>>,
 }
 
 /// A frame, as far as traps ask.
@@ -89,6 +92,27 @@ impl Middle {
         Log::default().until("the frame to be stopped", || self.is_sprung().then_some(()));
     }
 
+    /// Waits until so many are held.
+    #[track_caller]
+    pub fn until_held(&self, count: usize) {
+        Log::default().until("the frames to be held", || (self.shared().held.len() == count).then_some(()));
+    }
+
+    /// Hands on what was held.
+    ///
+    /// # Panics
+    /// If the enforcer is gone.
+    pub fn release(&self) {
+        let mut shared = self.shared();
+        let Shared { held, streams, trap, .. } = &mut *shared;
+        // Of the two streams of the last session, the enforcer's is the second.
+        let mut enforcer = streams.last().expect("a session");
+        for frame in held.drain(..) {
+            enforcer.write_all(&frame).expect("it is there");
+        }
+        *trap = None;
+    }
+
     /// Ends every session, as the death of either side does; later ones pass.
     pub fn cut(&self) {
         let mut shared = self.shared();
@@ -97,6 +121,7 @@ impl Middle {
             stream.shutdown(Shutdown::Both).unwrap_or(());
         }
         (shared.trap, shared.sprung, shared.awaited) = (None, false, None);
+        shared.held.clear();
     }
 
     fn join(&self, gateway: UnixStream, enforcer: UnixStream) {
@@ -117,12 +142,14 @@ impl Middle {
         while let Ok(length @ 1..) = from.read(&mut piece) {
             input.extend_from_slice(piece.get(..length).unwrap_or_default());
             while let Ok(Some((body, length))) = frame(&input) {
-                if read(body).is_none_or(|frame| self.stops(&frame)) {
-                    return;
+                let whole = input.get(..length).unwrap_or_default();
+                let mut shared = self.shared();
+                match read(body) {
+                    Some(frame) if shared.holds(&frame) => shared.held.push(whole.to_vec()),
+                    Some(frame) if !shared.stops(&frame) && to.write_all(whole).is_ok() => {}
+                    _ => return,
                 }
-                if to.write_all(input.get(..length).unwrap_or_default()).is_err() {
-                    return;
-                }
+                drop(shared);
                 input.drain(..length);
             }
         }
@@ -130,32 +157,44 @@ impl Middle {
         to.shutdown(Shutdown::Both).unwrap_or(());
     }
 
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
     /// Whether this frame goes no further; none does after one that did not.
-    fn stops(&self, frame: &Frame) -> bool {
-        let mut shared = self.shared();
-        let stops = match (shared.trap, frame) {
+    fn stops(&mut self, frame: &Frame) -> bool {
+        let stops = match (self.trap, frame) {
             (Some(Trap::Order(is)), Frame::Order(_, order)) => is(order),
             (Some(Trap::News(is)), Frame::News(news)) => is(news),
             (Some(Trap::Answer(is)), Frame::Order(number, order)) => {
-                if shared.awaited.is_none() && is(order) {
-                    shared.awaited = Some(*number);
+                if self.awaited.is_none() && is(order) {
+                    self.awaited = Some(*number);
                 }
                 false
             }
-            (Some(Trap::Answer(_)), Frame::Answer(number)) => shared.awaited == Some(*number),
+            (Some(Trap::Answer(_)), Frame::Answer(number)) => self.awaited == Some(*number),
             (Some(Trap::After(0)), _) => true,
             (Some(Trap::After(left)), _) => {
-                shared.trap = Some(Trap::After(left - 1));
+                self.trap = Some(Trap::After(left - 1));
                 false
             }
             _ => false,
         };
-        shared.sprung |= stops;
-        shared.sprung
+        self.sprung |= stops;
+        self.sprung
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether this frame is held while others pass.
+    fn holds(&mut self, frame: &Frame) -> bool {
+        match (&mut self.trap, frame) {
+            (Some(Trap::Held(is, left)), Frame::Order(_, order)) if *left > 0 && is(order) => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 }
 

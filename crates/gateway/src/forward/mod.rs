@@ -171,6 +171,12 @@ impl Forwarder {
         self.relay.bound()
     }
 
+    /// Whether what is open stays open without this process.
+    #[must_use]
+    pub fn outlives_us(&self) -> bool {
+        self.kernel.is_some()
+    }
+
     /// So many grants are about to be adopted.
     pub fn expect(&self, grants: usize) {
         if self.kernel.is_none() {

@@ -41,4 +41,6 @@ mod sandbox;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod take_up;
+#[cfg(test)]
 mod told_once;
