@@ -9,7 +9,7 @@
 //! * [`close`]: the one door through which a grant ends.
 //! * [`event`]: what everybody outside learns: log lines, counters.
 //! * [`operator`]: what an operator may ask and do, through the control socket.
-//! * [`config`], [`cli`], [`serve`], [`demo`], [`text`], [`clock`], [`gate`]: how it is put together and run.
+//! * [`config`], [`cli`], [`serve`], [`take_up`], [`demo`], [`text`], [`clock`], [`gate`]: how it is put together and run.
 
 pub mod admit;
 pub mod answer;
