@@ -150,16 +150,48 @@ impl Accounts {
             if entry.server.front_door() != FrontDoor::Password {
                 continue;
             }
-            let form = entry.form(login, self.routed(login));
-            let progress = Progress::default();
-            let question = Question { login: &form, password, source, progress: &progress };
-            let verdict = entry.frame.run(source, &progress, entry.server.ask(&question)).await;
-            match self.weigh(index, entry, Some(&form), source, verdict, said) {
+            match self.ask_entry(index, entry, login, password, source, said).await {
                 Ok(answer) => return answer,
                 Err(so_far) => said = so_far,
             }
         }
         ChainAnswer::Refused(said.refused())
+    }
+
+    async fn ask_entry(
+        &self,
+        index: usize,
+        entry: &Entry,
+        login: &Login,
+        password: &Password,
+        source: Source,
+        said: Said,
+    ) -> Result<ChainAnswer, Said> {
+        let form = entry.form(login, self.routed(login));
+        let progress = Progress::default();
+        let question = Question { login: &form, password, source, progress: &progress };
+        let verdict = entry.frame.run(source, &progress, entry.server.ask(&question)).await;
+        self.weigh(index, entry, Some(&form), source, verdict, said)
+    }
+
+    fn find(&self, server: &ServerName) -> Option<(usize, &Entry)> {
+        self.entries.iter().enumerate().find(|(_, entry)| entry.frame.settings().name == *server)
+    }
+
+    /// Asks one server, whatever the order says, for `kmsgate check`. None if there is no server of this name.
+    pub async fn ask_only(
+        &self,
+        server: &ServerName,
+        login: &Login,
+        password: &Password,
+        source: Source,
+    ) -> Option<ChainAnswer> {
+        let (index, entry) = self.find(server)?;
+        let said = Said::default();
+        Some(match self.ask_entry(index, entry, login, password, source, said).await {
+            Ok(answer) => answer,
+            Err(said) => ChainAnswer::Refused(said.refused()),
+        })
     }
 
     /// Goes on after a challenge. The servers behind the one that asked are not asked: nobody kept the password.
@@ -177,8 +209,7 @@ impl Accounts {
     /// Where to send somebody who chose a server with [`FrontDoor::Redirect`]; `return_to` is our own address.
     pub async fn begin(&self, server: &ServerName, source: Source, return_to: &str) -> ChainAnswer {
         let mut said = Said::default();
-        let found = self.entries.iter().enumerate().find(|(_, entry)| entry.frame.settings().name == *server);
-        let Some((index, entry)) = found else {
+        let Some((index, entry)) = self.find(server) else {
             said.lines.push("no account server has the name that was chosen".to_owned());
             return ChainAnswer::Refused(said.refused());
         };

@@ -98,11 +98,11 @@ impl Middle {
         Log::default().until("the frames to be held", || (self.shared().held.len() == count).then_some(()));
     }
 
-    /// Hands on what was held.
+    /// Hands on what was held; from here on the other trap is set.
     ///
     /// # Panics
     /// If the enforcer is gone.
-    pub fn release(&self) {
+    pub fn release(&self, next: Trap) {
         let mut shared = self.shared();
         let Shared { held, streams, trap, .. } = &mut *shared;
         // Of the two streams of the last session, the enforcer's is the second.
@@ -110,7 +110,7 @@ impl Middle {
         for frame in held.drain(..) {
             enforcer.write_all(&frame).expect("it is there");
         }
-        *trap = None;
+        *trap = Some(next);
     }
 
     /// Ends every session, as the death of either side does; later ones pass.

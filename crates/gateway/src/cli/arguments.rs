@@ -44,6 +44,12 @@ pub enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Try one sign-in at this account server instead, without opening anything.
+        #[arg(long, value_name = "NAME", requires = "user", conflicts_with = "json")]
+        account_server: Option<String>,
+        /// Whose; the password is asked for.
+        #[arg(long, requires = "account_server")]
+        user: Option<String>,
     },
     /// List, show, open and revoke grants.
     Grants {

@@ -52,7 +52,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Demo { portal_port, port, .. } => {
             demo::run(demo::Options { portal: portal_port, relay: port }).map_err(CliError::failed)?;
         }
-        Command::Check { json } => return check::run(&config, json),
+        Command::Check { account_server: Some(server), user: Some(user), .. } => {
+            return check::sign_in::run(&config, &server, &user);
+        }
+        Command::Check { json, .. } => return check::run(&config, json),
         Command::Account { what } => account::run(what)?,
         Command::Grants { what } => grants::run(&control::Gateway::of(&load()?), what)?,
         Command::Report { by, from, to, format } => {

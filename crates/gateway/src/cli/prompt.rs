@@ -27,6 +27,15 @@ pub fn new_password() -> Result<Password, CliError> {
     password(first)
 }
 
+/// A password that somebody has: typed once without echo on a terminal, else one line of standard input.
+///
+/// # Errors
+/// If nothing usable was given.
+pub fn own_password() -> Result<Password, CliError> {
+    let stdin = std::io::stdin();
+    password(if isatty(&stdin) { hidden(&stdin, "Password: ")? } else { line(&stdin)? })
+}
+
 fn password(mut text: Zeroizing<String>) -> Result<Password, CliError> {
     Password::new(std::mem::take(&mut *text)).map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))
 }

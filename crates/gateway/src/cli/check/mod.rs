@@ -1,17 +1,20 @@
-//! `kmsgate check`: the file, then the world around it. What must never happen here: a password sent, a fault without what
-//! to do about it, anything that is changed.
+//! `kmsgate check`: the file, then the world around it. What must never happen here: a person's password sent unasked, a fault
+//! without what to do about it, anything that is changed.
 //!
+//! * [`sign_in`]: one sign-in, tried at one account server; [`penalty`]: what wrong passwords cost everybody there.
 //! * [`kernel`]: what the kernel's forwarder needs of the machine.
 //! * [`ways`]: how packets get to providers and back.
 //! * [`names`]: what computers are told by DNS.
 
 mod kernel;
 mod names;
+mod penalty;
+pub mod sign_in;
 mod ways;
 
 use super::CliError;
 use super::table::{put, width};
-use crate::config::{Config, Health, Protocol};
+use crate::config::{Config, Health, Kind, Protocol};
 use crate::forward::health;
 use jiff::Timestamp;
 use serde_json::json;
@@ -156,8 +159,17 @@ async fn account_servers(config: &Config) -> Vec<Finding> {
         Ok(accounts) => accounts,
         Err(error) => return vec![Finding::new("account servers", Err(error.to_string()))],
     };
-    let probed = accounts.probe().await;
-    probed.into_iter().map(|(name, seen)| Finding::new(format!("account server {name}"), seen)).collect()
+    let mut findings = vec![];
+    for (name, seen) in accounts.probe().await {
+        let answers = seen.is_ok();
+        findings.push(Finding::new(format!("account server {name}"), seen));
+        let settings = config.accounts.servers.iter().find(|server| server.frame.name == name);
+        // A file of our own has nobody to penalise us.
+        if answers && settings.is_some_and(|server| !matches!(server.kind, Kind::File(_))) {
+            findings.push(penalty::finding(&accounts, &name).await);
+        }
+    }
+    findings
 }
 
 async fn providers(config: &Config) -> Vec<Finding> {
