@@ -8,7 +8,7 @@
 //! * [`server`]: the kinds, listed once.
 //! * [`verdict`]: what a server can say.
 //! * [`mod@file`]: names and argon2id hashes in a local file.
-//! * [`pop3`]: a mail server.
+//! * [`pop3`], [`imap`]: a mail server.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
 
@@ -16,6 +16,7 @@ pub mod breaker;
 pub mod chain;
 pub mod file;
 pub mod frame;
+pub mod imap;
 pub mod lines;
 pub mod pop3;
 pub mod queue;
@@ -27,6 +28,7 @@ pub mod verdict;
 pub use chain::{Accounts, BadAccounts, ChainAnswer, Pending};
 pub use file::{FileServer, FileSettings};
 pub use frame::{FrameSettings, RealmForm, Snapshot};
+pub use imap::ImapServer;
 pub use pop3::Pop3Server;
 pub use reach::{Host, TlsMode, Way};
 pub use server::{AccountServer, FrontDoor, Server};

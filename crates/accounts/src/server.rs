@@ -4,6 +4,7 @@
 //! A new kind is a file beside this one that implements [`AccountServer`], and one line in the list at the end.
 
 use crate::file::FileServer;
+use crate::imap::ImapServer;
 use crate::pop3::Pop3Server;
 use crate::verdict::{Continuation, Outage, Question, Reply, Verdict};
 use std::future::Future;
@@ -103,6 +104,8 @@ macro_rules! kinds {
 kinds! {
     /// Names and hashes in a local file.
     File(FileServer),
+    /// A mail server that speaks IMAP.
+    Imap(ImapServer),
     /// A mail server that speaks POP3.
     Pop3(Pop3Server),
 }

@@ -1,4 +1,4 @@
-//! A real Dovecot with POP3 and POP3S on loopback, as root or as anybody.
+//! A real Dovecot with POP3 and IMAP, each in clear and with TLS, on loopback, as root or as anybody.
 
 use crate::available;
 use crate::certificates::{Authority, Validity};
@@ -51,6 +51,10 @@ pub struct Dovecot {
     pub pop3: u16,
     /// Port of POP3S.
     pub pop3s: u16,
+    /// Port of IMAP with STARTTLS; passwords in clear are taken there too.
+    pub imap: u16,
+    /// Port of IMAPS.
+    pub imaps: u16,
     child: Child,
     log: Arc<Log>,
     directory: tempfile::TempDir,
@@ -72,6 +76,9 @@ impl Dovecot {
             return Ok(None);
         }
         if !available("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d")? {
+            return Ok(None);
+        }
+        if !available("dovecot", "/usr/lib/dovecot/imap-login", "dovecot-imapd")? {
             return Ok(None);
         }
         // A free port may be taken by another test before Dovecot has it.
@@ -114,8 +121,9 @@ impl Dovecot {
         let mail = path.join("mail");
         std::fs::create_dir(&mail).map_err(|why| why.to_string())?;
         std::fs::set_permissions(&mail, Permissions::from_mode(0o777)).map_err(|why| why.to_string())?;
-        let (pop3, pop3s) = (free_port()?, free_port()?);
-        let configuration = configuration(path, wanted, pop3, pop3s)?;
+        let ports = [free_port()?, free_port()?, free_port()?, free_port()?];
+        let [pop3, pop3s, imap, imaps] = ports;
+        let configuration = configuration(path, wanted, ports)?;
         write(&path.join("dovecot.conf"), &configuration)?;
         let mut child = Command::new(PROGRAM)
             .arg("-F")
@@ -131,7 +139,7 @@ impl Dovecot {
             let log = Arc::clone(&log);
             std::thread::spawn(move || log.collect(BufReader::new(errors)));
         }
-        let started = Self { pop3, pop3s, child, log, directory };
+        let started = Self { pop3, pop3s, imap, imaps, child, log, directory };
         // It has bound its ports when it says this.
         started.log.wait_for(&["starting up"])?;
         Ok(started)
@@ -175,7 +183,8 @@ impl Log {
     }
 }
 
-fn configuration(path: &Path, wanted: &Wanted, pop3: u16, pop3s: u16) -> Result<String, String> {
+fn configuration(path: &Path, wanted: &Wanted, ports: [u16; 4]) -> Result<String, String> {
+    let [pop3, pop3s, imap, imaps] = ports;
     let me = rustix::process::getuid();
     // Dovecot gives root no mailbox.
     let owner = if me.is_root() { number_of("dovecot")? } else { me.as_raw() };
@@ -186,7 +195,7 @@ fn configuration(path: &Path, wanted: &Wanted, pop3: u16, pop3s: u16) -> Result<
         "base_dir = {directory}/run
 state_dir = {directory}/state
 log_path = /dev/stderr
-protocols = pop3
+protocols = pop3 imap
 ssl = yes
 ssl_cert = <{directory}/certificate.pem
 ssl_key = <{directory}/key.pem
@@ -217,6 +226,18 @@ service pop3-login {{
   inet_listener pop3s {{
     address = 127.0.0.1 ::1
     port = {pop3s}
+    ssl = yes
+  }}
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    address = 127.0.0.1 ::1
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    address = 127.0.0.1 ::1
+    port = {imaps}
     ssl = yes
   }}
 }}

@@ -7,6 +7,8 @@ mod common;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod imap_faults;
+#[cfg(test)]
 mod local_file;
 #[cfg(test)]
 mod order;

@@ -2,7 +2,7 @@
 
 use super::{AccountsSettings, Config, Kind, Service, ThrottleSettings};
 use kmsgate_accounts::tls::TlsError;
-use kmsgate_accounts::{Accounts, BadAccounts, FileServer, Pop3Server, Server};
+use kmsgate_accounts::{Accounts, BadAccounts, FileServer, ImapServer, Pop3Server, Server};
 use kmsgate_core::throttle::Throttle;
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ impl AccountsSettings {
             let tls = |why: TlsError| BuildError::Tls(server.frame.name.to_string(), why.to_string());
             let made = match &server.kind {
                 Kind::File(settings) => Server::File(FileServer::new(settings.clone())),
+                Kind::Imap(way) => Server::Imap(ImapServer::new(way).map_err(tls)?),
                 Kind::Pop3(way) => Server::Pop3(Pop3Server::new(way).map_err(tls)?),
             };
             servers.push((server.frame.clone(), made));

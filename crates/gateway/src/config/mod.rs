@@ -241,6 +241,8 @@ pub struct AccountServer {
 pub enum Kind {
     /// `kind = "file"`: our own account file.
     File(FileSettings),
+    /// `kind = "imap"`.
+    Imap(Way),
     /// `kind = "pop3"`.
     Pop3(Way),
 }

@@ -4,4 +4,6 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod imap;
+#[cfg(test)]
 mod pop3;

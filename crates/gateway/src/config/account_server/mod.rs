@@ -13,13 +13,13 @@ use std::time::Duration;
 use way::{Schemes, way};
 
 /// Kinds of the agreed shape that come later.
-const LATER: &[&str] =
-    &["imap", "ldap", "mysql", "postgres", "sqlite", "nis", "radius", "pam", "oidc", "command", "http"];
+const LATER: &[&str] = &["ldap", "mysql", "postgres", "sqlite", "nis", "radius", "pam", "oidc", "command", "http"];
 
 /// The kinds that are.
 #[derive(Clone, Copy)]
 enum Word {
     File,
+    Imap,
     Pop3,
 }
 
@@ -38,9 +38,10 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
     let name = section.need("name", at(label));
     let domain = section.take("domain", label).or_else(|| name.as_ref().map(|name| name.value.clone()));
     let frame = frame(section, name.as_ref(), domain.as_ref());
-    let words = choice_with_later(&[("file", Word::File), ("pop3", Word::Pop3)], LATER);
+    let words = choice_with_later(&[("file", Word::File), ("imap", Word::Imap), ("pop3", Word::Pop3)], LATER);
     let kind = match section.need("kind", words) {
         Some(Word::File) => file(section),
+        Some(Word::Imap) => imap(section),
         Some(Word::Pop3) => pop3(section),
         None => {
             // A kind that comes later is refused, but a secret of it that cannot be read is worth knowing as well.
@@ -88,6 +89,11 @@ fn realm(value: Value<'_, '_>) -> Option<Name> {
 fn file(section: &Section<'_, '_>) -> Option<Kind> {
     section.take("format", choice_with_later(&[("kmsgate", ())], &["htpasswd", "passwd"]));
     section.need("path", path).map(|path| Kind::File(FileSettings::new(path)))
+}
+
+fn imap(section: &Section<'_, '_>) -> Option<Kind> {
+    way(section, &Schemes { implicit: ("imaps", 993), later: ("imap", 143), paths: false })
+        .map(|(way, _)| Kind::Imap(way))
 }
 
 fn pop3(section: &Section<'_, '_>) -> Option<Kind> {
