@@ -60,7 +60,7 @@ impl Enforcer {
         let socket = Socket::open(&[]).map_err(refused)?;
         let events = Socket::open(&conntrack::GROUPS).map_err(refused)?;
         let up = ruleset::all_up(&table);
-        let allowance = Allowance { tokens: table.opens_per_second, since: now };
+        let allowance = Allowance { tokens: table.opens_per_second, since: now, again: 0 };
         let generations = Generations::new(marks);
         let seen = HashMap::new();
         let mut this = Self { table, marks, socket, events, up, generations, allowance, seen, reinstalled: false };
@@ -71,7 +71,11 @@ impl Enforcer {
 
     fn install(&mut self) -> Result<Found, NotLoaded> {
         let rules = ruleset::of(&self.table, &self.up).ok_or(Failed { errno: Errno::INVAL, sequence: 0 })?;
-        load::load(&mut self.socket, &rules)
+        let found = load::load(&mut self.socket, &rules)?;
+        if found == Found::Nothing {
+            self.allowance.again = self.table.grants;
+        }
+        Ok(found)
     }
 
     /// The socket on which the kernel's events come.
@@ -113,6 +117,8 @@ impl Enforcer {
     fn try_open(&mut self, openings: &[Opening], now: u64) -> Vec<Answer> {
         let mut answers: Vec<_> = openings.iter().map(|opening| self.may_open(opening, now)).collect();
         while answers.contains(&None) {
+            // What was refused took its time.
+            let now = now.max(since_boot());
             let wanted = || openings.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
             let mut batch = self.socket.messages();
             batch.begin_batch();
@@ -208,6 +214,9 @@ impl Enforcer {
             Some(budget) if budget.grant == opening.grant => Ok(Answer::Standing(budget.standing())),
             Some(_) => Err(Refused::Occupied),
             None => {
+                if !self.allowance.take_again(self.table.opens_per_second, now) {
+                    return Err(Refused::TooFast);
+                }
                 let mark = self.generations.next(opening.place, now);
                 elements::remove(&mut self.socket, &at, |batch| {
                     elements::add(batch, &at, opening, mark, left(opening, now));
@@ -270,7 +279,9 @@ impl Enforcer {
         load::change(&mut self.socket, &rules(&self.up)?, &rules(&after)?)?;
         self.up = after;
         if !up {
-            conntrack::forget_pending(&mut self.socket, self.marks.pending(service), &address)?;
+            conntrack::forget_pending(&mut self.socket, &self.marks, self.marks.pending(service), &address)?;
+            // Those of bypass networks, too (K11).
+            conntrack::forget_pending(&mut self.socket, &self.marks, self.marks.bypass(service), &address)?;
         }
         Ok(Answer::Done)
     }
@@ -278,15 +289,17 @@ impl Enforcer {
     fn list(&mut self, news: &mut dyn FnMut(News)) -> Result<Answer, Refused> {
         for (service, entry) in (0..).zip(&self.table.services) {
             for family in Family::BOTH {
-                let set = Names(&entry.name, family).budget();
-                elements::each(&mut self.socket, &set, |key, grant| {
-                    let address = match (<[u8; 4]>::try_from(key), <[u8; 16]>::try_from(key)) {
-                        (Ok(v4), _) => IpAddr::from(v4),
-                        (_, Ok(v6)) => IpAddr::from(v6),
-                        _ => return,
-                    };
-                    news(News::Found(Place { service, address }, grant));
-                })?;
+                let names = Names(&entry.name, family);
+                for set in [names.budget(), names.relayed()] {
+                    elements::each(&mut self.socket, &set, |key, grant| {
+                        let address = match (<[u8; 4]>::try_from(key), <[u8; 16]>::try_from(key)) {
+                            (Ok(v4), _) => IpAddr::from(v4),
+                            (_, Ok(v6)) => IpAddr::from(v6),
+                            _ => return,
+                        };
+                        news(News::Found(Place { service, address }, grant));
+                    })?;
+                }
             }
         }
         Ok(Answer::Done)
@@ -338,7 +351,7 @@ impl Enforcer {
 
     /// Tells what an entry says that was not told yet.
     fn tell(&mut self, entry: Entry, news: &mut dyn FnMut(News)) -> Result<(), Failed> {
-        let Entry { ends, mut carried, closed, gone } = entry;
+        let Entry { ends, mut carried, closed, gone, .. } = entry;
         let before = self.seen.get(&ends).copied();
         if before.is_none() {
             carried.grant = self.grant_of(&ends, carried.mark)?;
@@ -357,6 +370,9 @@ impl Enforcer {
                 // What TCP ended lasts no longer by its own time-outs.
                 if !closed {
                     conntrack::shorten(&mut self.socket, &ends, LAST_SECONDS)?;
+                } else if now.reset && !self.marks.is_over(now.carried.mark) {
+                    // A reset that its far side never got: what is told to have ended must not go on.
+                    conntrack::end(&mut self.socket, &self.marks, &ends)?;
                 }
             }
             carried.alive = false;
@@ -426,13 +442,19 @@ impl From<Failed> for Refused {
 struct Allowance {
     tokens: u32,
     since: u64,
+    /// Adoptions beside them: what an empty table had may come back at once.
+    again: u32,
 }
 
 impl Allowance {
     fn take(&mut self, per_second: u32, now: u64) -> bool {
         if now.saturating_sub(self.since) >= 1_000_000_000 {
-            *self = Self { tokens: per_second, since: now };
+            *self = Self { tokens: per_second, since: now, ..*self };
         }
         self.tokens.checked_sub(1).map(|tokens| self.tokens = tokens).is_some()
+    }
+
+    fn take_again(&mut self, per_second: u32, now: u64) -> bool {
+        self.again.checked_sub(1).map(|again| self.again = again).is_some() || self.take(per_second, now)
     }
 }

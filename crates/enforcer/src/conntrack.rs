@@ -45,6 +45,8 @@ pub struct Entry {
     pub carried: Carried,
     /// Whether TCP has ended.
     pub closed: bool,
+    /// Whether by a reset.
+    pub reset: bool,
     /// Whether the entry is gone.
     pub gone: bool,
 }
@@ -83,7 +85,7 @@ pub fn entry(message: &Received<'_>, marks: &Marks) -> Option<Entry> {
         bytes_out: count(COUNT_REPLY, 2),
         lasted: lasted(attributes).unwrap_or(0),
     };
-    Some(Entry { ends: Ends { client, gateway }, carried, closed, gone })
+    Some(Entry { ends: Ends { client, gateway }, carried, closed, reset: state == CLOSE, gone })
 }
 
 /// Reads one connection; none if conntrack has no such entry, or it was never claimed.
@@ -168,7 +170,12 @@ pub fn forget(socket: &mut Socket, mark: Masked) -> Result<(), Failed> {
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn forget_pending(socket: &mut Socket, pending: Masked, provider: &SocketAddr) -> Result<(), Failed> {
+pub fn forget_pending(
+    socket: &mut Socket,
+    marks: &Marks,
+    pending: Masked,
+    provider: &SocketAddr,
+) -> Result<(), Failed> {
     let mut found = vec![];
     for family in Family::BOTH {
         let mut request = socket.messages();
@@ -186,6 +193,10 @@ pub fn forget_pending(socket: &mut Socket, pending: Masked, provider: &SocketAdd
         })?;
     }
     for ends in found {
+        // It may have been claimed meanwhile: a running connection is left alone.
+        if read(socket, marks, &ends)?.is_some() {
+            continue;
+        }
         let mut request = socket.messages();
         let family = Family::of(&ends.client.ip());
         request.message(CONNTRACK, DELETE, REQUEST | ACK, family.number(), |out| original(out, &ends));

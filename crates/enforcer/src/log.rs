@@ -8,6 +8,8 @@ use std::io::Write;
 #[derive(Debug, Default)]
 pub struct Line {
     waiting: Vec<u8>,
+    /// When [`Line::seldom`] last said something.
+    said: u64,
 }
 
 impl Line {
@@ -16,6 +18,14 @@ impl Line {
         self.waiting.extend_from_slice(b"kmsgate-enforcer: ");
         self.waiting.extend_from_slice(text.as_bytes());
         self.waiting.push(b'\n');
+    }
+
+    /// A line that anybody can cause: one a second at most, at `now` in nanoseconds since the boot.
+    pub fn seldom(&mut self, text: &str, now: u64) {
+        if now.saturating_sub(self.said) >= 1_000_000_000 {
+            self.said = now;
+            self.say(text);
+        }
     }
 
     /// What was ordered, and what came of it. Readings are not written down.

@@ -34,6 +34,8 @@ const NESTED: u16 = 0x8000;
 const HEADER: usize = 16;
 /// The most that a socket may have under way: a million grants in one batch would not fit, 10,000 do.
 const BUFFER: usize = 32 << 20;
+/// Events that are heard in one turn: more than come of any honest load.
+const AT_ONCE: u32 = 50_000;
 /// The kernel's dumps come in pieces of 32 KiB (NLMSG_GOODSIZE).
 const PIECE: usize = 64 << 10;
 
@@ -382,18 +384,20 @@ impl Socket {
         }
     }
 
-    /// Hands every message that waits to `each`, without waiting for more.
+    /// Hands every message that waits to `each`, without waiting for more, and no more than [`AT_ONCE`] of them: whoever sends
+    /// without end must not keep us from anything else.
     ///
     /// # Errors
     /// `NOBUFS` if some were lost.
     pub fn drain(&mut self, mut each: impl FnMut(Received<'_>)) -> Result<(), Errno> {
-        loop {
+        for _ in 0..AT_ONCE {
             match retry_on_intr(|| recv(&self.socket, &mut *self.piece, RecvFlags::DONTWAIT)) {
                 Ok((received, _)) => messages(self.piece.get(..received).unwrap_or_default()).for_each(&mut each),
-                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::AGAIN) => break,
                 Err(errno) => return Err(errno),
             }
         }
+        Ok(())
     }
 }
 

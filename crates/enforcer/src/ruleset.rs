@@ -116,6 +116,12 @@ impl Plan<'_> {
         (0..).zip(&self.table.services)
     }
 
+    /// The packet is for us: for one of the addresses at which services are offered, if they are named.
+    fn local(&self, family: Family) -> Word {
+        let none = self.table.addresses.is_empty();
+        if none { Local } else { In(vec![Key::Destination(family)], format!("addresses{}", family.digit())) }
+    }
+
     /// What becomes of a packet that may not pass, from outside.
     fn refused(&self) -> Vec<Word> {
         match self.table.refuse {
@@ -134,7 +140,7 @@ impl Plan<'_> {
                         Is(family),
                         Tcp,
                         Port(service.port),
-                        Local,
+                        self.local(family),
                         Goto(chain(service, "gate", family)),
                     ]);
                 }
@@ -215,6 +221,9 @@ impl Plan<'_> {
         };
         let bypass = In(vec![Key::Source(family)], format!("{}_bypass{}", service.name, family.digit()));
         let rules = vec![
+            // A reset in answer would end the running connection for conntrack (nf_ct_set_closing, Linux 6.4), and whoever
+            // guesses its port would end it so.
+            vec![Mark(self.marks.running()), Count, Drop],
             // No payload in a SYN: TCP Fast Open would bring a request before the claim (K05).
             vec![WithoutFastOpen],
             strange,
@@ -356,6 +365,8 @@ impl Plan<'_> {
         for interface in &self.table.external {
             rules.push(vec![Original(true), From(interface.clone()), Tcp, Accept]);
         }
+        // With our mark it can only be about a connection of ours: a router's word that packets are too long, above all.
+        rules.extend([vec![Icmp(Family::V4), Accept], vec![Icmp(Family::V6), Accept]]);
         rules.push(vec![Original(true), Count, Drop]);
         rules.push(vec![Mark(marks.any_bypass()), Accept]);
         // A provider's reset ends the connection: its entry may not be used again (K01).
@@ -392,8 +403,6 @@ impl Plan<'_> {
             // The first late packet becomes a reset for the far side, the next is answered with one (K06, K07).
             vec![Mark(marks.running()), AddMark(marks.end()), Tcp, IntoReset, Count, Accept],
             vec![Tcp, Count, Reset],
-            vec![Icmp(Family::V4), Accept],
-            vec![Icmp(Family::V6), Accept],
         ]);
         Chain { name: "ours".into(), hook: None, rules }
     }
@@ -413,6 +422,10 @@ impl Plan<'_> {
             let services = u32::try_from(self.table.services.len()).unwrap_or(u32::MAX);
             set(live(family), SetKind::Live, Some(self.table.grants.saturating_mul(services)));
             set(format!("bare{}", family.digit()), SetKind::Bare, None);
+            if !self.table.addresses.is_empty() {
+                let ours = self.table.addresses.iter().copied().filter(|ip| Family::of(ip) == family);
+                set(format!("addresses{}", family.digit()), SetKind::Addresses(ours.collect()), None);
+            }
             let all = self.table.services.iter().flat_map(|service| &service.providers);
             let mut providers: Vec<_> =
                 all.map(|provider| provider.address.ip()).filter(|ip| Family::of(ip) == family).collect();

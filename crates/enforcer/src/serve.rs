@@ -16,8 +16,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Sessions at once: serve has one for orders and one for news, the command line a third.
 const SESSIONS: usize = 16;
-/// A session that does not read its answers is ended when so many bytes wait for it.
-const UNREAD: usize = 4 << 20;
+/// A session that has taken nothing of what waits for it for so many nanoseconds is ended, as soon as so many bytes wait: a
+/// listing may be long, and whoever reads it is not ended for that.
+const UNREAD: (u64, usize) = (5_000_000_000, 4 << 20);
 /// How often the ruleset is looked for, in nanoseconds.
 const LOOK: u32 = 250_000_000;
 /// What the kernel tells is not listened to for so many nanoseconds after it told something: a thousand connections a second
@@ -30,6 +31,8 @@ struct Session {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// When it last took something, or nothing waited.
+    taken: u64,
     greeted: bool,
     watches: bool,
     /// Its orders are not carried out; it is over when it has read why.
@@ -141,9 +144,11 @@ fn accept(listener: &UnixListener, allowed: u32, sessions: &mut Vec<Session>, lo
             Ok(user) if (user == allowed || user == 0) && usable && sessions.len() < SESSIONS => {
                 sessions.push(Session::of(stream));
             }
-            Ok(user) if sessions.len() >= SESSIONS => log.say(&format!("a session of user {user} refused: too many")),
-            Ok(user) => log.say(&format!("a session of user {user} refused: not the gateway's")),
-            Err(errno) => log.say(&format!("a session refused: whose it is cannot be read: {errno}")),
+            Ok(user) if sessions.len() >= SESSIONS => {
+                log.seldom(&format!("a session of user {user} refused: too many"), since_boot());
+            }
+            Ok(user) => log.seldom(&format!("a session of user {user} refused: not the gateway's"), since_boot()),
+            Err(errno) => log.seldom(&format!("a session refused: whose it is cannot be read: {errno}"), since_boot()),
         }
     }
 }
@@ -225,7 +230,8 @@ fn open(
 impl Session {
     fn of(stream: UnixStream) -> Self {
         let (input, output) = (vec![], vec![]);
-        Self { stream, input, output, greeted: false, watches: false, deaf: false, over: false, ours: false }
+        let taken = since_boot();
+        Self { stream, input, output, taken, greeted: false, watches: false, deaf: false, over: false, ours: false }
     }
 
     /// Every whole order that waits.
@@ -253,14 +259,19 @@ impl Session {
 
     fn write(&mut self) {
         self.over |= self.deaf && self.output.is_empty();
+        if self.output.is_empty() {
+            self.taken = since_boot();
+        }
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(length) => {
                     self.output.drain(..length);
+                    self.taken = since_boot();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.over |= self.output.len() > UNREAD;
+                    let (longest, most) = UNREAD;
+                    self.over |= self.output.len() > most && since_boot().saturating_sub(self.taken) > longest;
                     return;
                 }
                 Err(_) => {

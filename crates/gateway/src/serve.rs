@@ -146,8 +146,15 @@ impl Running {
         let (clock, notices, news) = (Clock, Notices::default(), Arc::new(News::default()));
         let ledger = Arc::new(Engine::open(&config.ledger.path).map_err(ServeError::Ledger)?);
         let (wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
-        let around =
-            Around { ledger: Arc::clone(&ledger), clock, wishes, news: Arc::clone(&news), notices: notices.clone() };
+        let stop = CancellationToken::new();
+        let around = Around {
+            ledger: Arc::clone(&ledger),
+            clock,
+            wishes,
+            news: Arc::clone(&news),
+            notices: notices.clone(),
+            stopping: stop.clone(),
+        };
         let listeners = std::mem::take(&mut sockets.services);
         let forwarder = Forwarder::start(&config, listeners, enforcer, around).await.map_err(ServeError::Forwarder)?;
         let drawn = |error: getrandom::Error| ServeError::System("draw random bits", error.into());
@@ -174,8 +181,7 @@ impl Running {
             config: ArcSwap::from_pointee(config),
         });
         take_up::begin(&gate, found).await.map_err(ServeError::Ledger)?;
-        let running =
-            Self { gate, portal: Vec::new(), path, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let running = Self { gate, portal: Vec::new(), path, stop, tasks: TaskTracker::new() };
         running.open_doors(sockets, wanted).await
     }
 

@@ -173,8 +173,8 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         // Ranges.
         (service("window = \"0s\""), "4:10: window: \"0s\" is out of range; it may be \"1s\" to \"12h\""),
         (service("window = \"13h\""), "4:10: window: \"13h\" is out of range; it may be \"1s\" to \"12h\""),
-        (service("connections = 0"), "4:15: connections: 0 is out of range; it may be 1 to 1000"),
-        (service("connections = 1001"), "4:15: connections: 1001 is out of range; it may be 1 to 1000"),
+        (service("connections = 0"), "4:15: connections: 0 is out of range; it may be 1 to 256"),
+        (service("connections = 257"), "4:15: connections: 257 is out of range; it may be 1 to 256"),
         (service("connections = -1"), "4:15: connections: -1 is out of range"),
         (service("port = 65536"), "4:8: port: 65536 is out of range; it may be 0 to 65535"),
         (service("ipv6_prefix = 48"), "4:15: ipv6_prefix: 48 is out of range; it may be 64 to 128"),

@@ -5,6 +5,7 @@
 //! ```text
 //! kmsgate-table 1
 //! external eth0
+//! address 192.0.2.1
 //! service kms port=1688 max_bytes_in=0
 //! provider 10.0.0.2:1688 weight=1
 //! bypass 140.113.10.0/24
@@ -25,6 +26,8 @@ const ENTRIES: usize = 200;
 pub struct Table {
     /// Interfaces on which services are guarded.
     pub external: Vec<String>,
+    /// Addresses of the gateway at which services are offered; none for all of them.
+    pub addresses: Vec<IpAddr>,
     /// What a connection without a grant gets.
     pub refuse: Refuse,
     /// Whether providers see the gateway's address instead of the person's.
@@ -147,6 +150,9 @@ impl Table {
         for interface in &self.external {
             line(format_args!("external {interface}"));
         }
+        for address in &self.addresses {
+            line(format_args!("address {address}"));
+        }
         line(format_args!("refuse {}", if self.refuse == Refuse::Reset { "reset" } else { "drop" }));
         line(format_args!("masquerade {}", if self.masquerade { "yes" } else { "no" }));
         line(format_args!("mark_mask {:#010x}", self.mark_mask));
@@ -198,6 +204,7 @@ pub fn fingerprint(text: &str) -> u64 {
 #[derive(Default)]
 struct Draft {
     external: Vec<String>,
+    addresses: Vec<IpAddr>,
     refuse: Option<Refuse>,
     masquerade: Option<bool>,
     mark_mask: Option<u32>,
@@ -212,6 +219,14 @@ impl Draft {
         let (word, rest) = line.split_once(' ').ok_or("must be a word and its value")?;
         match word {
             "external" => self.external.push(interface(rest)?),
+            "address" => {
+                let address = rest.parse().map_err(|_| "must be an address")?;
+                full(self.addresses.len())?;
+                if self.addresses.contains(&address) {
+                    return Err("said twice");
+                }
+                self.addresses.push(address);
+            }
             "refuse" => once(&mut self.refuse, word_of(rest, &[("reset", Refuse::Reset), ("drop", Refuse::Drop)])?)?,
             "masquerade" => once(&mut self.masquerade, word_of(rest, &[("yes", true), ("no", false)])?)?,
             "mark_mask" => once(&mut self.mark_mask, mark_mask(rest)?)?,
@@ -250,6 +265,7 @@ impl Draft {
         }
         Ok(Table {
             external: self.external,
+            addresses: self.addresses,
             refuse: self.refuse.ok_or("no line `refuse`")?,
             masquerade: self.masquerade.ok_or("no line `masquerade`")?,
             mark_mask: self.mark_mask.ok_or("no line `mark_mask`")?,

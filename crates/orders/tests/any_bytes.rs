@@ -146,9 +146,17 @@ fn table() -> impl Strategy<Value = Table> {
     let words = (any::<bool>(), any::<bool>(), 24..=32_u32, 0..=8_u32);
     let numbers = (1..=43_200_u32, 1..=1_000_000_u32, 1..=16_000_000_u32);
     let services = (1..4_u16).prop_flat_map(|count| (0..count).map(service).collect::<Vec<_>>());
-    (vec("[a-zA-Z0-9_@-][a-zA-Z0-9_.@-]{0,14}", 1..4), words, numbers, services).prop_map(
-        |(external, (reset, masquerade, bits, shift), (longest_window, opens_per_second, grants), services)| Table {
+    let externals = vec("[a-zA-Z0-9_@-][a-zA-Z0-9_.@-]{0,14}", 1..4);
+    let addresses = proptest::collection::btree_set(host().prop_map(|host| host.ip()), 0..4);
+    ((externals, addresses), words, numbers, services).prop_map(
+        |(
+            (external, addresses),
+            (reset, masquerade, bits, shift),
+            (longest_window, opens_per_second, grants),
+            services,
+        )| Table {
             external,
+            addresses: addresses.into_iter().collect(),
             refuse: if reset { Refuse::Reset } else { Refuse::Drop },
             masquerade,
             mark_mask: (u32::MAX >> (32 - bits)) << shift.min(32 - bits),

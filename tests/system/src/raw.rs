@@ -197,6 +197,36 @@ impl Wire {
         sendto(by, &segment.packet(), SendFlags::empty(), &to).expect("sent");
     }
 
+    /// The same, for so many routers only: it dies at the next.
+    ///
+    /// # Panics
+    /// If the kernel does not take it.
+    pub fn send_for(&self, segment: &Segment, hops: u8) {
+        let (by, at) = if segment.source.is_ipv4() { (&self.v4, 8) } else { (&self.v6, 7) };
+        let mut packet = segment.packet();
+        *packet.get_mut(at).expect("a header") = hops;
+        let to = SocketAddr::new(segment.destination.ip(), 0);
+        sendto(by, &packet, SendFlags::empty(), &to).expect("sent");
+    }
+
+    /// What a router says to the sender of an IPv4 packet that is longer than its next cable takes (RFC 1191 section 4).
+    ///
+    /// # Panics
+    /// If the kernel does not take it.
+    pub fn too_long(&self, router: IpAddr, packet: &Segment, mtu: u16) {
+        let quoted = packet.packet();
+        let quoted = quoted.get(..28).expect("a header and eight bytes");
+        let [high, low] = mtu.to_be_bytes();
+        let mut icmp = [&[3, 4, 0, 0, 0, 0, high, low], quoted].concat();
+        let sum = checksum(&icmp);
+        icmp.get_mut(2..4).expect("a header").copy_from_slice(&sum.to_be_bytes());
+        let [above, below] = u16::try_from(20 + icmp.len()).expect("a small packet").to_be_bytes();
+        let start = vec![0x45, 0, above, below, 0, 0, 0, 0, 64, 1, 0, 0];
+        let whole = [start, octets(router), octets(packet.source.ip()), icmp].concat();
+        let to = SocketAddr::new(packet.source.ip(), 0);
+        sendto(&self.v4, &whole, SendFlags::empty(), &to).expect("sent");
+    }
+
     /// All that was heard, up to now.
     #[must_use]
     pub fn heard(&self) -> Vec<Segment> {

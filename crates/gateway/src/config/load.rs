@@ -9,6 +9,9 @@ use super::{
     AccountsSettings, Config, Service, account_server, accounts, forward, ledger, log, node, operator, portal, quota,
     rules, service, throttle,
 };
+use ipnet::IpNet;
+use kmsgate_core::name::RuleName;
+use kmsgate_core::policy::Bypass;
 use kmsgate_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -73,9 +76,10 @@ fn whole(file: &Path, root: &Section<'_, '_>) -> Config {
     let rules = root.sections("rule", |section| rules::rule(section, &mut common));
     let bypasses = root.sections("bypass", |section| rules::bypass(section, &mut common));
     let terms = services.iter().map(|service| Arc::clone(&service.value.terms)).collect();
-    let policy = Policy { denials, rules, bypasses, services: terms, quota };
     let throttle = root.section("throttle", throttle::read);
     let forward = root.section("forward", |section| forward::read(section, &services));
+    let (bypasses, not_bypassed) = bypassed(bypasses, &services, forward.kernel.is_some());
+    let policy = Policy { denials, rules, bypasses, services: terms, quota };
     let (operator, operator_listen) = root.section("operator", operator::read);
     ports_are_free(root, &services, &forward.addresses, &portal_listen, operator_listen.as_ref());
     root.not_yet("mail");
@@ -88,6 +92,7 @@ fn whole(file: &Path, root: &Section<'_, '_>) -> Config {
         },
         services: services.into_iter().map(|service| service.value).collect(),
         policy,
+        not_bypassed,
         throttle,
         forward,
         ledger: root.section("ledger", ledger::read),
@@ -95,6 +100,31 @@ fn whole(file: &Path, root: &Section<'_, '_>) -> Config {
         operator,
         node: root.section("node", node::read),
     }
+}
+
+/// What passes without a sign-in: where the kernel forwards, and to providers of the same family. The rest signs in like
+/// everybody else, instead of being told that it need not and then being refused.
+fn bypassed(
+    mut bypasses: Vec<Bypass>,
+    services: &[At<Service>],
+    kernel: bool,
+) -> (Vec<Bypass>, Vec<(RuleName, IpNet)>) {
+    let mut not = vec![];
+    for bypass in &mut bypasses {
+        let covered = |service: &&At<Service>| {
+            bypass.services.is_empty() || bypass.services.contains(&service.value.terms.service)
+        };
+        let carried = |network: &IpNet| {
+            let same = |address: IpAddr| address.is_ipv4() == network.addr().is_ipv4();
+            let has_one =
+                |service: &At<Service>| service.value.providers.iter().any(|provider| same(provider.address.ip()));
+            kernel && services.iter().filter(covered).all(has_one)
+        };
+        let (pass, others): (Vec<IpNet>, Vec<IpNet>) = bypass.networks.iter().partition(|network| carried(network));
+        not.extend(others.into_iter().map(|network| (bypass.name.clone(), network)));
+        bypass.networks = pass;
+    }
+    (bypasses, not)
 }
 
 fn servers_are_sound(root: &Section<'_, '_>, servers: &[Found]) {

@@ -55,6 +55,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Every `[[deny]]`, `[[rule]]` and `[[bypass]]`, with `[quota]`.
     pub policy: Policy,
+    /// Networks of a bypass that is none for them: nothing carries them without a sign-in.
+    pub not_bypassed: Vec<(kmsgate_core::name::RuleName, ipnet::IpNet)>,
     /// `[throttle]`.
     pub throttle: ThrottleSettings,
     /// `[forward]`.

@@ -1,6 +1,7 @@
 //! `[[deny]]`, `[[rule]]`, `[[bypass]]`: who may, as the file says it.
 
 use super::read::{At, Section, Span, Value, nearest};
+use super::service::MOST_CONNECTIONS;
 use super::value::{at, duration, label, list, network, number, title};
 use ipnet::IpNet;
 use kmsgate_core::name::{Group, RuleName, ServiceName};
@@ -47,7 +48,7 @@ pub(super) fn rule(section: &Section<'_, '_>, common: &mut Common<'_>) -> Option
     let quota = section.take("quota", |value| quota(&value, &unlimited)).unwrap_or(unlimited);
     let second = Duration::from_secs(1);
     let window = section.take("window", duration(second..=super::service::LONGEST));
-    let connections = section.take("connections", number(1..=1000));
+    let connections = section.take("connections", number(1..=MOST_CONNECTIONS));
     Some(Rule { name: name?, users, groups, services, networks, hours, quota, window, connections })
 }
 

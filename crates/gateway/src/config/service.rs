@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Connections of a grant at most: the kernel lets one address have so many at once, half-open ones among them (K10).
+pub(super) const MOST_CONNECTIONS: u16 = 256;
+
 /// The preset: a service of this name is a KMS host's unless its keys say otherwise.
 const KMS: &str = "kms";
 
@@ -30,7 +33,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<At<Service>> {
     let terms = Terms {
         service: ServiceName::new(&name),
         window: section.take("window", duration(second..=LONGEST)).unwrap_or(200 * second),
-        connections: section.take("connections", number(1..=1000)).unwrap_or(1),
+        connections: section.take("connections", number(1..=MOST_CONNECTIONS)).unwrap_or(1),
         close_when_used: section.take("close_when_used", boolean).unwrap_or(true),
         ipv6_prefix: section.take("ipv6_prefix", number(64..=128)).unwrap_or(128),
     };

@@ -83,6 +83,11 @@ pub enum Notice {
         /// How many.
         grants: usize,
     },
+    /// So many grants are open that nobody looked for elements of unknown ones: they end by themselves.
+    NotSwept {
+        /// How many.
+        grants: usize,
+    },
     /// The ledger did not do something.
     Ledger {
         /// Why.
@@ -238,6 +243,10 @@ impl Notice {
                 "another program removed the kernel's ruleset; it is loaded again, open grants are restored",
             ),
             Self::Setting { key, detail } => Line::new("setting").field("key", key).field("detail", detail),
+            Self::NotSwept { grants } => Line::new("not_swept").field("open_grants", grants).field(
+                "detail",
+                "too many to list: what the kernel has of grants that the ledger does not know ends with its windows",
+            ),
             Self::Swept { grants } => Line::new("swept").field("elements_of_unknown_grants", grants),
             Self::Ledger { error } => Line::new("ledger").field("detail", error),
             Self::LogReceiver { detail } => Line::new("log_receiver").field("detail", detail),

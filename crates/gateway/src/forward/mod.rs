@@ -65,6 +65,8 @@ pub struct Around {
     pub news: Arc<News>,
     /// What the program says of itself.
     pub notices: Notices,
+    /// The gateway was told to stop.
+    pub stopping: CancellationToken,
 }
 
 /// The forwarder asks for a grant to be closed.

@@ -1,13 +1,15 @@
 //! Attacks with connections that were admitted (K01, K06 to K09): one claim is one connection, from its SYN to its end.
 
+use kmsgate_orders::order::{Answer, News, Order};
 use kmsgate_system_tests::kernel::Family;
 use kmsgate_system_tests::kernel_needs;
+use kmsgate_system_tests::log::Log;
 use kmsgate_system_tests::net::reset;
 use kmsgate_system_tests::provider::Manner;
-use kmsgate_system_tests::raw::{ACK, Caller, PSH, SYN, Segment, Wire};
+use kmsgate_system_tests::raw::{ACK, Caller, PSH, RST, SYN, Segment, Wire};
 use kmsgate_system_tests::scene::{
     all_has_arrived, all_is_behind, attacker, caller, claims, forget_connections, in_a_second, listener, nobody,
-    one_provider, speaks, until_closed,
+    one_provider, speaks, until_closed, until_ended, watch,
 };
 use std::io::{ErrorKind, Write};
 
@@ -134,4 +136,85 @@ fn k09_a_packet_beyond_the_window_kills_no_running_connection() {
         assert!(!person.has_heard(|heard| heard.resets()), "{family:?}");
         person.echo(b"and after");
     }
+}
+
+#[test]
+fn f06_a_syn_on_a_running_connections_port_neither_ends_it_nor_makes_another() {
+    kernel_needs!();
+    let site = one_provider();
+    let _providers = Family::BOTH.map(|family| site.provider(0, family, Manner::Echo));
+    let mut enforcer = site.enforcer();
+    let mut told = watch(&enforcer);
+    let wire = attacker(&site);
+    for family in Family::BOTH {
+        // With budget left, and without: what the SYN would have met.
+        for (number, connections) in [(9, 1), (10, 2)] {
+            let address = nobody(family, number);
+            enforcer.open(1, address, 60, connections);
+            let mut person = caller(&wire, family, number, 1024);
+            person.connect();
+            person.echo(b"before");
+            // Whoever guesses the port knows no sequence number.
+            let blind =
+                Caller { sequence: person.sequence.wrapping_add(1 << 30), ..caller(&wire, family, number, 1024) };
+            for _ in 0..3 {
+                blind.send(SYN, b"");
+            }
+            all_has_arrived(&site, &mut enforcer, family);
+            assert!(!person.has_heard(|heard| heard.resets()), "{family:?}");
+            person.echo(b"and after");
+            assert_eq!(enforcer.session.order(Order::Connections), Answer::Done);
+            let ended = |news: &News| matches!(news, News::Ended(ends, _) if ends.client.ip() == address);
+            assert!(!told.told().iter().any(ended) && !enforcer.session.told().iter().any(ended), "{family:?}");
+            assert_eq!(claims(&mut enforcer, address), 1);
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_dies_on_its_way_to_the_provider_ends_the_connection_all_the_same() {
+    kernel_needs!();
+    let site = one_provider();
+    let _providers = Family::BOTH.map(|family| site.provider(0, family, Manner::Echo));
+    let mut enforcer = site.enforcer();
+    let mut told = watch(&enforcer);
+    let wire = attacker(&site);
+    for family in Family::BOTH {
+        let address = nobody(family, 9);
+        enforcer.open(1, address, 60, 2);
+        let mut person = caller(&wire, family, 9, 1024);
+        person.connect();
+        person.echo(b"before");
+        wire.send_for(&person.segment(RST, b""), 1);
+        until_ended(&mut told, address);
+        person.say(b"after what was told to have ended");
+        person.hears("a reset", |heard| heard.resets());
+        assert!(!person.has_heard(|heard| heard.payload == b"after what was told to have ended"), "{family:?}");
+    }
+}
+
+#[test]
+fn a_router_that_says_that_packets_are_too_long_is_heard_by_the_provider() {
+    kernel_needs!();
+    let site = one_provider();
+    let _provider = site.provider(0, Family::V4, Manner::Echo);
+    let mut enforcer = site.enforcer();
+    let wire = attacker(&site);
+    let address = nobody(Family::V4, 9);
+    enforcer.open(1, address, 60, 1);
+    let mut person = caller(&wire, Family::V4, 9, 1024);
+    person.connect();
+    person.echo(b"something");
+    // As the provider's packet looks on this side of the gateway.
+    let packet = Segment {
+        source: person.to,
+        destination: person.from,
+        sequence: person.acknowledged,
+        ..person.segment(ACK, b"")
+    };
+    wire.too_long(nobody(Family::V4, 1), &packet, 1000);
+    Log::default().until("the provider to know the way's width", || {
+        let route = site.hosts[0].output("ip", &["route", "get", &address.to_string()]);
+        route.contains("mtu 1000").then_some(())
+    });
 }

@@ -76,6 +76,7 @@ pub fn run(path: &Path, json: bool) -> Result<ExitCode, CliError> {
         findings.push(certificate(&config));
         findings.extend(addresses(&config));
         findings.extend(ports(&config));
+        findings.extend(bypasses(&config));
         findings.push(directory("ledger", config.ledger.path.parent()));
         findings.push(directory("control socket", Some(&config.node.run_dir)));
         findings.extend(account_servers(&config).await);
@@ -140,6 +141,20 @@ fn ports(config: &Config) -> Vec<Finding> {
         Finding::new(format!("port of {name}"), seen)
     };
     rpc.map(look).collect()
+}
+
+/// Networks that a bypass names and nothing carries.
+fn bypasses(config: &Config) -> Vec<Finding> {
+    let kernel = config.forward.kernel.is_some();
+    let look = |(name, network): &(kmsgate_core::name::RuleName, ipnet::IpNet)| {
+        let why = if kernel {
+            "has no provider of its family: people there sign in, and go through the relay"
+        } else {
+            "people there sign in: only mode = \"nftables\" lets anybody in without"
+        };
+        Finding::new(format!("bypass {name}, {network}"), Seen::Unseen(why.to_owned()))
+    };
+    config.not_bypassed.iter().map(look).collect()
 }
 
 fn directory(whose: &str, path: Option<&Path>) -> Finding {

@@ -57,6 +57,15 @@ struct Running {
     limit: bool,
 }
 
+/// A claim that was told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nobody knew of it.
+    New(NewClaim),
+    /// The former run had written it: its number, and of which service it is.
+    Again(u32, u8),
+}
+
 /// A claim that is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NewClaim {
@@ -195,7 +204,7 @@ impl Book {
     }
 
     /// A connection was claimed; none if that is known already, or its grant is not.
-    pub(super) fn claim(&self, id: GrantId, ends: Ends) -> Option<NewClaim> {
+    pub(super) fn claim(&self, id: GrantId, ends: Ends) -> Option<Told> {
         let mut pages = self.pages();
         if pages.running.contains_key(&ends) {
             return None;
@@ -204,15 +213,16 @@ impl Book {
         let slot = pages.slots.get_mut(&id)?;
         if let Some(number) = before {
             slot.running.push(Running { ends, number, written: true, limit: false });
+            let service = slot.place.service;
             pages.running.insert(ends, (id, number));
-            return None;
+            return Some(Told::Again(number, service));
         }
         slot.last_number = slot.last_number.saturating_add(1);
         slot.claims = slot.claims.saturating_add(1);
         let claim = NewClaim { number: slot.last_number, deadline: slot.deadline, service: slot.place.service };
         slot.running.push(Running { ends, number: claim.number, written: false, limit: false });
         pages.running.insert(ends, (id, claim.number));
-        Some(claim)
+        Some(Told::New(claim))
     }
 
     /// Compares what the kernel said with what was told. Claims that nobody told of are counted from here on: returned is how

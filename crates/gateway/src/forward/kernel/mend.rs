@@ -9,12 +9,15 @@ use kmsgate_core::grant::GrantId;
 use kmsgate_core::reason::Cause;
 use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Claim, GrantRecord, RunningClaim};
-use kmsgate_orders::order::{Answer, Carrier, Order, Place, Refused, Standing};
+use kmsgate_orders::order::{Answer, Carrier, Opening, Order, Place, Refused, Standing};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+/// So long until openings are taken again that came too fast.
+const TOO_FAST: Duration = Duration::from_millis(100);
 /// Orders under way at once.
 const TOGETHER: usize = 1000;
 /// Elements are listed only where fewer grants than this are open: the kernel takes a time that grows with their square
@@ -35,7 +38,7 @@ impl Kernel {
         inner.book.enter(grant, place, carrier);
         let opening = inner.book.opening(grant.id).ok_or_else(away)?;
         // One order is enough for nearly every grant: there may be a million, and nobody is served before the last.
-        let adopt = || inner.session.order(Order::Adopt(opening));
+        let adopt = || self.order_adoption(opening);
         let mut answer = adopt().await.ok_or_else(away)?;
         if answer == Answer::Refused(Refused::Occupied) {
             // The ledger has closed that one, or it would have refused this one.
@@ -62,6 +65,17 @@ impl Kernel {
         }
     }
 
+    /// An adoption that has to add elements counts among the openings of its second, and waits for the next one.
+    async fn order_adoption(&self, opening: Opening) -> Option<Answer> {
+        loop {
+            let answer = self.inner.session.order(Order::Adopt(opening)).await?;
+            if answer != Answer::Refused(Refused::TooFast) {
+                return Some(answer);
+            }
+            tokio::time::sleep(TOO_FAST).await;
+        }
+    }
+
     /// What the ledger says of connections that ran when the last run ended.
     pub fn ran(&self, running: &[RunningClaim]) {
         for RunningClaim { grant, number, port } in running {
@@ -73,8 +87,9 @@ impl Kernel {
     /// from here on makes good what gets lost. Not before: what is compared with a book that is half written looks lost.
     pub async fn adopted(&self) {
         self.compare().await;
-        if self.inner.book.len() < LISTED_BELOW {
-            self.sweep().await;
+        match self.inner.book.len() {
+            few if few < LISTED_BELOW => self.sweep().await,
+            grants => self.inner.around.notices.say(Notice::NotSwept { grants }),
         }
         let mends = self.inner.mends.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut mends) = mends else { return };
@@ -117,16 +132,20 @@ impl Kernel {
             let mut orders = JoinSet::new();
             for id in names.iter().copied() {
                 let Some(opening) = self.inner.book.opening(id) else { continue };
-                let session = self.inner.session.clone();
-                orders.spawn(async move { (id, session.order(Order::Adopt(opening)).await) });
+                let this = self.clone();
+                orders.spawn(async move { (id, opening.place, this.order_adoption(opening).await) });
             }
             while let Some(answered) = orders.join_next().await {
                 match answered {
-                    Ok((id, Some(Answer::Standing(standing)))) => {
+                    // It was closed while its adoption was on its way, which may have put it there again.
+                    Ok((id, place, Some(Answer::Standing(_)))) if self.inner.book.opening(id).is_none() => {
+                        self.inner.session.order(Order::Close { grant: id.to_bytes(), place }).await;
+                    }
+                    Ok((id, _, Some(Answer::Standing(standing)))) => {
                         self.inner.book.stands(id, standing.claimed, standing.left);
                     }
-                    Ok((_, Some(Answer::Refused(Refused::Late)) | None)) | Err(_) => {}
-                    Ok((_, Some(other))) => {
+                    Ok((_, _, Some(Answer::Refused(Refused::Late)) | None)) | Err(_) => {}
+                    Ok((_, _, Some(other))) => {
                         let error = OpenError::Unavailable(format!("the enforcer answered {other:?}"));
                         self.inner.around.notices.say(Notice::NotOpened { error });
                     }

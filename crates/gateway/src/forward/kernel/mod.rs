@@ -35,6 +35,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// An order that the kernel refused is given again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The enforcer, and the table by which it counts.
 #[derive(Debug)]
 pub struct Enforcer {
@@ -84,7 +87,7 @@ impl Kernel {
         let (session, mut keeper) =
             session::session(enforcer.whence, fingerprint, told.clone(), around.notices.clone());
         let begun = keeper.begin().await?;
-        tasks.spawn(keeper.keep(begun, stop.clone()));
+        tasks.spawn(keeper.keep(begun, stop.clone(), around.stopping.clone()));
         let book = Arc::<Book>::default();
         let (mend, mends) = mpsc::unbounded_channel();
         let teller = Teller {
@@ -167,16 +170,19 @@ impl Kernel {
             self.write_what_nobody_told(id, place).await;
         }
         let last = loop {
-            if let Some(answer) = inner.session.order(Order::Close { grant: id.to_bytes(), place }).await {
-                break Some(answer);
+            let answer = inner.session.order(Order::Close { grant: id.to_bytes(), place }).await;
+            if let Some(Answer::Done | Answer::Absent | Answer::Standing(_)) = answer {
+                break answer;
             }
             let left = inner.around.clock.now().boot.until(deadline);
             if left == Duration::ZERO || inner.stop.is_cancelled() {
                 break None;
             }
+            // Refused, it is ordered again a little later; an enforcer that is away is waited for.
+            let pause = answer.map_or(left, |_| AGAIN.min(left));
             tokio::select! {
-                () = inner.session.is_up() => {}
-                () = tokio::time::sleep(left) => {}
+                () = inner.session.is_up(), if answer.is_none() => {}
+                () = tokio::time::sleep(pause) => {}
                 () = inner.stop.cancelled() => break None,
             }
         };
@@ -250,17 +256,20 @@ impl Kernel {
 
     async fn keep_telling_providers(self) {
         let mut changes = self.inner.providers.changes();
+        let mut told = true;
         loop {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(AGAIN), if !told => {}
                 () = self.inner.stop.cancelled() => return,
             }
-            self.tell_providers().await;
+            told = self.tell_providers().await;
         }
     }
 
-    /// Tells which providers take new connections, as far as the enforcer does not know.
-    async fn tell_providers(&self) {
+    /// Tells which providers take new connections, as far as the enforcer does not know; whether it knows of all then.
+    async fn tell_providers(&self) -> bool {
+        let mut told = true;
         for (service, pool) in (0..).zip(self.inner.providers.pools()) {
             for (provider, one) in (0..).zip(pool.all()) {
                 let up = one.up();
@@ -268,13 +277,19 @@ impl Kernel {
                 if known().get(&(service, provider)) == Some(&up) {
                     continue;
                 }
-                // Without a session they are told when there is one again.
-                if self.inner.session.order(Order::Provider { service, provider, up }).await.is_none() {
-                    return;
+                match self.inner.session.order(Order::Provider { service, provider, up }).await {
+                    Some(Answer::Done) => drop(known().insert((service, provider), up)),
+                    Some(other) => {
+                        let error = OpenError::Unavailable(format!("a change of providers: {other:?}"));
+                        self.inner.around.notices.say(Notice::NotOpened { error });
+                        told = false;
+                    }
+                    // Without a session they are told when there is one again.
+                    None => return true,
                 }
-                known().insert((service, provider), up);
             }
         }
+        told
     }
 
     /// Tells of every provider, whatever was told before.

@@ -129,8 +129,9 @@ impl Keeper {
         Ok(begun)
     }
 
-    /// Keeps the session until `stop`.
-    pub(super) async fn keep(mut self, mut begun: Begun, stop: CancellationToken) {
+    /// Keeps the session until `stop`. Once the gateway is `stopping`, an enforcer that ends is no loss: whoever stops a gateway
+    /// may have told both.
+    pub(super) async fn keep(mut self, mut begun: Begun, stop: CancellationToken, stopping: CancellationToken) {
         let _vital = Vital;
         loop {
             let error = tokio::select! {
@@ -139,6 +140,9 @@ impl Keeper {
             };
             self.up.send_replace(false);
             self.notices.say(Notice::EnforcerLost { detail: format!("{}: {error}", self.place()) });
+            if stopping.is_cancelled() {
+                return;
+            }
             if let Whence::Started(_) = self.whence {
                 // It lived and died with its one session. Whoever supervises us starts both again; windows end meanwhile
                 // without us.

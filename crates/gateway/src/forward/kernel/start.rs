@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -41,6 +42,8 @@ fn start(table: &Table) -> Result<UnixStream, String> {
         .env_clear()
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
         .stdout(Stdio::null())
+        // What a terminal sends to the gateway is the gateway's to heed: the enforcer leaves when its session ends.
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
     Ok(ours)

@@ -12,14 +12,20 @@ use kmsgate_orders::table::{LONGEST_WINDOW, Network, ProviderEntry, ServiceEntry
 pub fn of(config: &Config, ports: &[u16]) -> Option<Table> {
     let KernelSettings { external, refuse, masquerade, mark_mask, opens_per_second } = config.forward.kernel.clone()?;
     let services = config.services.iter().enumerate().map(|(index, service)| ServiceEntry {
-        name: name(index, service.terms.service.as_str()),
+        name: name(index, config),
         port: ports.get(index).copied().unwrap_or(service.port),
         max_bytes_in: service.max_bytes_in.unwrap_or(0),
         providers: service.providers.iter().map(entry).collect(),
         bypass: bypass(&config.policy, &service.terms.service),
     });
+    let mut addresses: Vec<_> = config.forward.addresses.clone();
+    // Unspecified means all of a family, and a family is never half meant.
+    if addresses.iter().any(std::net::IpAddr::is_unspecified) {
+        addresses.clear();
+    }
     Some(Table {
         external,
+        addresses,
         refuse,
         masquerade,
         mark_mask,
@@ -36,8 +42,18 @@ fn entry(provider: &Provider) -> ProviderEntry {
 }
 
 /// The service's own name where nft can have it, else one that is nobody else's.
-fn name(index: usize, service: &str) -> String {
-    if is_service_name(service) { service.to_owned() } else { format!("service{index}") }
+fn name(index: usize, config: &Config) -> String {
+    let named = |name: &str| config.services.iter().any(|service| service.terms.service.as_str() == name);
+    let own = config.services.get(index).map(|service| service.terms.service.as_str()).unwrap_or_default();
+    if is_service_name(own) {
+        return own.to_owned();
+    }
+    // Longer by a letter each time: one of them is free.
+    let mut other = format!("service{index}");
+    while named(&other) {
+        other.push('x');
+    }
+    other
 }
 
 /// The networks that need no sign-in for a service, none within another: the kernel's set takes each address once.
@@ -72,6 +88,21 @@ mod tests {
         assert_eq!(made.services[0].max_bytes_in, 9);
         assert_eq!(made.services[0].providers.iter().map(|provider| provider.weight).collect::<Vec<_>>(), [1, 3]);
         assert_eq!((made.services[1].name.as_str(), made.services[1].port), ("service1", 7));
+        let taken = table(
+            "[[service]]\nname = \"service1\"\nproviders = [\"10.0.0.2:1688\"]\n\
+             [[service]]\nname = \"2-nd\"\nport = 7\nproviders = [\"10.0.0.2:7\"]\n",
+        );
+        assert_eq!(taken.services[1].name, "service1x");
+        assert_eq!(Table::parse(&taken.write()), Ok(taken));
+    }
+
+    #[test]
+    fn named_addresses_are_in_it_and_all_of_them_are_not() {
+        let service = "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\"]\n";
+        assert_eq!(table(service).addresses, Vec::<std::net::IpAddr>::new());
+        let named = table(&format!("addresses = [\"192.0.2.1\", \"2001:db8::1\"]\n{service}"));
+        assert_eq!(named.addresses.len(), 2);
+        assert_eq!(Table::parse(&named.write()), Ok(named));
     }
 
     #[test]

@@ -153,10 +153,26 @@ impl Teller {
         }
         // Without a name its grant ended in the same moment, and the connection with it.
         let Some(id) = carried.grant.map(GrantId::from_bytes) else { return };
-        let Some(new) = self.book.claim(id, ends) else { return };
+        let new = match self.book.claim(id, ends) {
+            Some(super::book::Told::New(new)) => new,
+            Some(super::book::Told::Again(number, service)) => {
+                let now = self.around.clock.now().boot;
+                if let Some(longest) = self.longest(service) {
+                    let left = longest.saturating_sub(Duration::from_millis(carried.lasted));
+                    self.limits.insert((id, number), now.plus(left));
+                }
+                return;
+            }
+            None => return,
+        };
         let claim =
             Claim { grant: id, number: new.number, client: ends.client, provider: carried.provider, relayed: false };
         self.batch.claims.push((ends, claim, new.deadline, new.service));
+    }
+
+    /// How long a connection of a service may last.
+    fn longest(&self, service: u8) -> Option<Duration> {
+        self.services.get(usize::from(service)).and_then(|service| service.max_connection)
     }
 
     /// Writes what waits.
@@ -177,8 +193,7 @@ impl Teller {
         for (ends, claim, deadline, service) in claims {
             grants.insert(claim.grant);
             let now = self.around.clock.now();
-            let longest = self.services.get(usize::from(service)).and_then(|service| service.max_connection);
-            if let Some(longest) = longest {
+            if let Some(longest) = self.longest(service) {
                 self.limits.insert((claim.grant, claim.number), now.boot.plus(longest));
             }
             let ledger = Arc::clone(&self.around.ledger);
@@ -263,8 +278,11 @@ impl Teller {
         let now = self.around.clock.now().boot;
         for (id, number) in self.limits.handle_timeout(now) {
             let Some(ends) = self.book.lasted_too_long(id, number) else { continue };
-            if self.session.order(Order::Cut(ends)).await == Some(Answer::Absent) {
-                self.batch.ends.push((ends, None));
+            match self.session.order(Order::Cut(ends)).await {
+                Some(Answer::Absent) => self.batch.ends.push((ends, None)),
+                Some(Answer::Connection(_)) => {}
+                // Nobody heard it, or the kernel refused: it is ordered again.
+                _ => self.limits.insert((id, number), now.plus(super::AGAIN)),
             }
         }
     }
