@@ -207,14 +207,24 @@ impl Site {
     /// If that fails.
     #[must_use]
     pub fn guard(&self) -> String {
-        let table = self.directory.path().join("table");
-        std::fs::write(&table, &self.table).expect("written");
+        let table = self.table_file();
         let program = built("kmsgate-enforcer", "kmsgate-enforcer");
         let mut command = self.gateway.command(program.to_str().expect("a plain path"));
         let output = command.arg("--load-only").arg("--table").arg(&table).output().expect("ip starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         said
+    }
+
+    /// A file that has the enforcer's table.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn table_file(&self) -> String {
+        let table = self.directory.path().join("table");
+        std::fs::write(&table, &self.table).expect("written");
+        table.display().to_string()
     }
 
     /// The enforcer's table.

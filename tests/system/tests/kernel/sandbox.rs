@@ -1,11 +1,14 @@
 //! The enforcer has one capability and few system calls, and serves with them.
 
 use kmsgate_orders::order::{Answer, Ends, News, Order};
+use kmsgate_system_tests::gateway::built;
 use kmsgate_system_tests::kernel::{Enforcer, Family, Site, opening};
 use kmsgate_system_tests::{kernel_needs, need};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use std::collections::BTreeSet;
+use std::process::{Command, Output, Stdio};
 
 /// A line of what the kernel says of the enforcer (proc(5), /proc/PID/status).
 #[track_caller]
@@ -154,4 +157,100 @@ fn every_order_is_carried_out_with_the_few_calls_that_are_left() {
     enforcer.signal(Signal::CONT);
     assert_eq!(enforcer.session().order(Order::List), Answer::Done);
     assert_eq!(enforcer.leave().code(), Some(0), "told to leave, it leaves well");
+}
+
+/// The system calls of a set (systemd.exec(5), SystemCallFilter), or one of this name.
+fn calls(name: &str) -> BTreeSet<String> {
+    if !name.starts_with('@') {
+        return [name.to_owned()].into();
+    }
+    let output = Command::new("/usr/bin/systemd-analyze").args(["syscall-filter", name]).output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let entries = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    entries.flat_map(calls).collect()
+}
+
+/// The numbers of the system calls that a unit leaves, by its own lines.
+fn left_by(unit: &str) -> Vec<i64> {
+    let mut left = calls("@default");
+    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (out, names) = line.strip_prefix('~').map_or((false, line), |names| (true, names));
+        for call in names.split(' ').flat_map(calls) {
+            if out {
+                left.remove(&call)
+            } else {
+                left.insert(call)
+            };
+        }
+    }
+    let header = std::fs::read_to_string("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").expect("the numbers");
+    let number = |line: &str| {
+        let mut words = line.strip_prefix("#define __NR_")?.split_whitespace();
+        left.contains(words.next()?).then(|| words.next()?.parse().ok()).flatten()
+    };
+    header.lines().filter_map(number).collect()
+}
+
+/// Runs the enforcer in the gateway's network with no other calls than a unit leaves.
+fn under(site: &Site, unit: &'static str, arguments: &[&str]) -> Output {
+    let program = built("kmsgate-enforcer", "kmsgate-enforcer");
+    site.gateway.within(|| {
+        let architecture = std::env::consts::ARCH.try_into().expect("an architecture with seccomp");
+        let refused = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
+        let left = left_by(unit).into_iter().map(|call| (call, vec![])).collect();
+        let filter = SeccompFilter::new(left, refused, SeccompAction::Allow, architecture);
+        let program_of_it = BpfProgram::try_from(filter.expect("a filter")).expect("its program");
+        // In a thread of its own, by way of a command that is made before: the filter stays with it.
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        seccompiler::apply_filter(&program_of_it).expect("the kernel takes it");
+        command.output().expect("it starts")
+    })
+}
+
+#[test]
+fn f10_the_guards_unit_leaves_it_the_calls_that_it_needs() {
+    kernel_needs!();
+    need!("systemd", "/usr/bin/systemd-analyze", "systemd");
+    let site = Site::new();
+    let table = site.table_file();
+    let unit = include_str!("../../../../etc/kmsgate-guard.service");
+    let output = under(&site, unit, &["--load-only", "--table", &table]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("loaded ruleset=Nothing"), "{said}");
+}
+
+#[test]
+fn the_enforcers_unit_leaves_it_the_calls_that_it_needs() {
+    kernel_needs!();
+    need!("systemd", "/usr/bin/systemd-analyze", "systemd");
+    let site = Site::new();
+    let table = site.table_file();
+    let unit = include_str!("../../../../etc/kmsgate-enforcer.service");
+    let socket = site.socket().display().to_string();
+    // It serves until its standard input ends, which it has already.
+    let arguments = ["--until-stdin-ends", "--user", "65534", "--table", &table, "--socket", &socket];
+    let output = under(&site, unit, &arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("serving"), "{said}");
+}
+
+#[test]
+fn p7_adoptions_that_add_something_are_counted_among_the_openings_of_their_second() {
+    kernel_needs!();
+    let site = Site::new().with("opens_per_second 100000\n", "opens_per_second 5\n");
+    let mut enforcer = site.enforcer();
+    let adopt = |enforcer: &mut Enforcer, first: u16| {
+        let orders = (first..first + 50).map(|number| Order::Adopt(opening(1, Family::V4.person(number), 60, 1)));
+        let answers = enforcer.session.orders(orders);
+        answers.iter().filter(|answer| matches!(answer, Answer::Standing(_))).count()
+    };
+    // A table that was empty gets back at once what it had.
+    assert_eq!(adopt(&mut enforcer, 0), 50);
+    enforcer.kill9();
+    let mut again = site.enforcer();
+    assert_eq!(adopt(&mut again, 0), 50, "what is there is only read");
+    // At most two seconds are touched.
+    let added = adopt(&mut again, 100);
+    assert!((5..=10).contains(&added), "{added}");
 }
