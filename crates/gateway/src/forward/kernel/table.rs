@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(made.services[0].providers.iter().map(|provider| provider.weight).collect::<Vec<_>>(), [1, 3]);
         assert_eq!((made.services[1].name.as_str(), made.services[1].port), ("service1", 7));
         let taken = table(
-            "[[service]]\nname = \"service1\"\nproviders = [\"10.0.0.2:1688\"]\n\
+            "[[service]]\nname = \"service1\"\nport = 1688\nproviders = [\"10.0.0.2:1688\"]\n\
              [[service]]\nname = \"2-nd\"\nport = 7\nproviders = [\"10.0.0.2:7\"]\n",
         );
         assert_eq!(taken.services[1].name, "service1x");
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_bypass_within_another_is_there_once() {
         let made = table(
-            "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\"]\n\
+            "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\", \"[2001:db8::2]:1688\"]\n\
              [[service]]\nname = \"other\"\nport = 7\nproviders = [\"10.0.0.2:7\"]\n\
              [[bypass]]\nname = \"all\"\nnetworks = [\"140.113.0.0/16\"]\n\
              [[bypass]]\nname = \"some\"\nnetworks = [\"140.113.10.0/24\", \"2001:288::/32\"]\nservices = [\"kms\"]\n",
@@ -117,5 +117,18 @@ mod tests {
             |service: usize| -> Vec<String> { made.services[service].bypass.iter().map(ToString::to_string).collect() };
         assert_eq!(networks(0), ["140.113.0.0/16", "2001:288::/32"]);
         assert_eq!(networks(1), ["140.113.0.0/16"]);
+    }
+    #[test]
+    fn a_bypass_of_a_family_that_no_provider_has_is_none() {
+        let text = "[[service]]\nname = \"kms\"\nproviders = [\"10.0.0.2:1688\"]\n\
+                    [[bypass]]\nname = \"labs\"\nnetworks = [\"140.113.10.0/24\", \"2001:288:4001:10::/64\"]\n";
+        assert_eq!(table(text).services[0].bypass.len(), 1);
+        let common =
+            "[portal]\nlisten = [\"127.0.0.1:0\"]\n[[account_server]]\nname = \"a\"\nkind = \"file\"\npath = \"/x\"\n";
+        for (mode, passes, others) in [("[forward]\nmode = \"nftables\"\nexternal = [\"eth0\"]\n", 1, 1), ("", 0, 2)] {
+            let config = Config::parse(Path::new("kmsgate.toml"), &format!("{common}{mode}{text}")).unwrap();
+            let networks: usize = config.policy.bypasses.iter().map(|bypass| bypass.networks.len()).sum();
+            assert_eq!((networks, config.not_bypassed.len()), (passes, others), "{mode}");
+        }
     }
 }
