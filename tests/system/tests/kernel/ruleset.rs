@@ -83,9 +83,16 @@ fn another_configuration_is_loaded_over_the_first_once_and_open_grants_stay() {
         let grants =
             ["192.0.2.7", "2001:db8::7"].map(|address| opening(1, address.parse().expect("an address"), 60, 2));
         assert_eq!(before.open(&grants, since_boot()), [Answer::Done; 2]);
-        for table in [&second, &first, &second] {
+        for (table, has, has_not) in [
+            (&second, "198.51.100.0/24", ["203.0.113.0/24", "other_"]),
+            (&first, "other_open4", ["198.51.100.0/24", "198.19.0.4"]),
+            (&second, "198.51.100.0/24", ["203.0.113.0/24", "other_"]),
+        ] {
             let (mut after, found) = start(table.clone());
             assert_eq!(found, Found::Other);
+            let there = host.output("nft", &["list", "table", "inet", "kmsgate"]);
+            assert!(there.contains(has), "{there}");
+            assert!(!has_not.iter().any(|text| there.contains(text)), "nothing of the other stays: {there}");
             after.guard().unwrap();
             assert!(!after.take_reinstalled(), "it is as it must be");
             for grant in grants {
