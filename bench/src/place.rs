@@ -139,7 +139,7 @@ providers = ["{provider}"]
 protocol = "tcp"
 health = "off"
 window = "12h"
-connections = 1000
+connections = 256
 max_connection = "1h"
 
 [[rule]]

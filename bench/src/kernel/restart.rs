@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
-/// Addresses from which the prober connects in turn; each has a thousand connections.
+/// Addresses from which the prober connects in turn; each has as many connections as a grant may have.
 const PROBERS: u16 = 60;
 /// Between two connections of the prober.
 const PACE: Duration = Duration::from_millis(5);

@@ -6,6 +6,7 @@ use kmsgate_system_tests::kernel_needs;
 use kmsgate_system_tests::net::{begin_from, echo};
 use kmsgate_system_tests::raw::{ACK, Caller};
 use kmsgate_system_tests::scene::{all_has_arrived, attacker, claims, nobody};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Barrier;
 
@@ -19,7 +20,11 @@ fn open_all(enforcer: &mut Enforcer, addresses: &[IpAddr], connections: u16) {
 /// connection ends before its address is done.
 fn race(site: &Site, family: Family, addresses: &[IpAddr], racers: usize) -> Vec<usize> {
     let start = Barrier::new(racers);
-    let run = |addresses: &[IpAddr]| {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let run = &|racer: usize, addresses: &[IpAddr]| {
+        let mut own = CpuSet::new();
+        own.set(racer % cpus);
+        sched_setaffinity(None, &own).expect("a processor of its own");
         site.person.enter();
         let begin = |address: &IpAddr| {
             start.wait();
@@ -35,7 +40,7 @@ fn race(site: &Site, family: Family, addresses: &[IpAddr], racers: usize) -> Vec
     // Not more at once than a process may have files.
     for addresses in addresses.chunks(400 / racers) {
         let each: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..racers).map(|_| scope.spawn(|| run(addresses))).collect();
+            let threads: Vec<_> = (0..racers).map(|racer| scope.spawn(move || run(racer, addresses))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         through.extend((0..addresses.len()).map(|place| each.iter().filter(|through| through[place]).count()));

@@ -9,7 +9,7 @@ use std::process::Command;
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../man/kmsgate-enforcer.8");
 
 /// A table with a line of every kind.
-const TABLE: &str = "kmsgate-table 1\nexternal eth0\nrefuse reset\nmasquerade no\nmark_mask 0xffffffff\nlongest_window 1\n\
+const TABLE: &str = "kmsgate-table 1\nexternal eth0\naddress ::1\nrefuse reset\nmasquerade no\nmark_mask 0xffffffff\nlongest_window 1\n\
     opens_per_second 1\ngrants 1\nservice kms port=1688 max_bytes_in=0\nprovider 10.0.0.2:1688 weight=1\nbypass ::/0\n";
 
 fn page() -> String {
