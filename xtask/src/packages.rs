@@ -11,6 +11,7 @@ pub(crate) const WITHOUT: &str = "KMSGATE_TEST_WITHOUT";
 const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/sbin/dovecot", "dovecot-core"),
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
+    ("freeradius", "/usr/sbin/freeradius", "freeradius"),
     ("faketime", "/usr/bin/faketime", "faketime"),
     ("gcore", "/usr/bin/gcore", "gdb"),
     ("curl", "/usr/bin/curl", "curl"),

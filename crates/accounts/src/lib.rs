@@ -9,6 +9,7 @@
 //! * [`verdict`]: what a server can say.
 //! * [`mod@file`]: names and argon2id hashes in a local file.
 //! * [`pop3`]: a mail server.
+//! * [`radius`]: a RADIUS server.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
 
@@ -19,6 +20,7 @@ pub mod frame;
 pub mod lines;
 pub mod pop3;
 pub mod queue;
+pub mod radius;
 pub mod reach;
 pub mod server;
 pub mod tls;
@@ -28,5 +30,6 @@ pub use chain::{Accounts, BadAccounts, ChainAnswer, Pending};
 pub use file::{FileServer, FileSettings};
 pub use frame::{FrameSettings, RealmForm, Snapshot};
 pub use pop3::Pop3Server;
+pub use radius::{RadiusServer, RadiusSettings};
 pub use reach::{Host, TlsMode, Way};
 pub use server::{AccountServer, FrontDoor, Server};

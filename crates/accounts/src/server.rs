@@ -5,6 +5,7 @@
 
 use crate::file::FileServer;
 use crate::pop3::Pop3Server;
+use crate::radius::RadiusServer;
 use crate::verdict::{Continuation, Outage, Question, Reply, Verdict};
 use std::future::Future;
 
@@ -105,4 +106,6 @@ kinds! {
     File(FileServer),
     /// A mail server that speaks POP3.
     Pop3(Pop3Server),
+    /// A RADIUS server.
+    Radius(RadiusServer),
 }
