@@ -5,3 +5,5 @@
 mod common;
 #[cfg(test)]
 mod pop3;
+#[cfg(test)]
+mod radius;
