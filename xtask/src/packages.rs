@@ -12,6 +12,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/sbin/dovecot", "dovecot-core"),
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("dovecot", "/usr/lib/dovecot/imap-login", "dovecot-imapd"),
+    ("freeradius", "/usr/sbin/freeradius", "freeradius"),
     ("faketime", "/usr/bin/faketime", "faketime"),
     ("gcore", "/usr/bin/gcore", "gdb"),
     ("curl", "/usr/bin/curl", "curl"),

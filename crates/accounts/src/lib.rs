@@ -9,6 +9,7 @@
 //! * [`verdict`]: what a server can say.
 //! * [`mod@file`]: names and argon2id hashes in a local file.
 //! * [`pop3`], [`imap`]: a mail server.
+//! * [`radius`]: a RADIUS server.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
 
@@ -20,6 +21,7 @@ pub mod imap;
 pub mod lines;
 pub mod pop3;
 pub mod queue;
+pub mod radius;
 pub mod reach;
 pub mod server;
 pub mod tls;
@@ -30,5 +32,6 @@ pub use file::{FileServer, FileSettings};
 pub use frame::{FrameSettings, RealmForm, Snapshot};
 pub use imap::ImapServer;
 pub use pop3::Pop3Server;
+pub use radius::{RadiusServer, RadiusSettings};
 pub use reach::{Host, TlsMode, Way};
 pub use server::{AccountServer, FrontDoor, Server};

@@ -6,6 +6,7 @@
 use crate::file::FileServer;
 use crate::imap::ImapServer;
 use crate::pop3::Pop3Server;
+use crate::radius::RadiusServer;
 use crate::verdict::{Continuation, Outage, Question, Reply, Verdict};
 use std::future::Future;
 
@@ -108,4 +109,6 @@ kinds! {
     Imap(ImapServer),
     /// A mail server that speaks POP3.
     Pop3(Pop3Server),
+    /// A RADIUS server.
+    Radius(RadiusServer),
 }

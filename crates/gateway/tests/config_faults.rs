@@ -232,7 +232,10 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         ),
         // What comes later, and what cannot be.
         (server("kind = \"ldap\"\nbase = \"dc=x\""), "3:8: kind: \"ldap\" is not carried out by this version"),
-        (server("kind = \"ldab\"\nbase = \"dc=x\""), "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"pop3\""),
+        (
+            server("kind = \"ldab\"\nbase = \"dc=x\""),
+            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"pop3\", \"radius\"",
+        ),
         (
             server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\""),
             "5:10: format: \"htpasswd\" is not carried out by this version",

@@ -4,6 +4,7 @@
 //! * [`browser`]: a person's browser, driven as a person does it.
 //! * [`certificates`]: an authority and what it issues, good and bad.
 //! * [`dovecot`]: the mail server.
+//! * [`freeradius`]: the RADIUS server.
 //! * [`gateway`]: the program itself, from its configuration to its death.
 //! * [`provider`]: what stands behind it, well or ill.
 //! * [`kernel`]: a site of four hosts whose gateway forwards in the kernel.
@@ -17,6 +18,7 @@
 pub mod browser;
 pub mod certificates;
 pub mod dovecot;
+pub mod freeradius;
 pub mod gateway;
 pub mod http;
 pub mod kernel;

@@ -30,7 +30,7 @@ pub use portal::LANGUAGES;
 pub use value::{Secret, reason, show_duration};
 
 use ipnet::IpNet;
-use kmsgate_accounts::{FileSettings, FrameSettings, Way};
+use kmsgate_accounts::{FileSettings, FrameSettings, RadiusSettings, Way};
 use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
 use kmsgate_core::policy::Policy;
@@ -247,6 +247,8 @@ pub enum Kind {
     Imap(Way),
     /// `kind = "pop3"`.
     Pop3(Way),
+    /// `kind = "radius"`.
+    Radius(RadiusSettings),
 }
 
 /// `[throttle]`.

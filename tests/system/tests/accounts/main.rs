@@ -7,3 +7,5 @@ mod common;
 mod imap;
 #[cfg(test)]
 mod pop3;
+#[cfg(test)]
+mod radius;

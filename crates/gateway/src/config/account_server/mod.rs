@@ -1,7 +1,9 @@
 //! `[[account_server]]`: what all kinds share, then one function a kind.
 //!
+//! * `radius`: a kind of its own file.
 //! * [`mod@way`]: urls and TLS, for every kind that speaks over TCP.
 
+mod radius;
 mod way;
 
 use super::read::{At, Section, Value};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use way::{Schemes, way};
 
 /// Kinds of the agreed shape that come later.
-const LATER: &[&str] = &["ldap", "mysql", "postgres", "sqlite", "nis", "radius", "pam", "oidc", "command", "http"];
+const LATER: &[&str] = &["ldap", "mysql", "postgres", "sqlite", "nis", "pam", "oidc", "command", "http"];
 
 /// The kinds that are.
 #[derive(Clone, Copy)]
@@ -21,6 +23,7 @@ enum Word {
     File,
     Imap,
     Pop3,
+    Radius,
 }
 
 /// An account server; the place is its name's. What was found of a wrong one still has its name, so that `order` is
@@ -38,11 +41,13 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
     let name = section.need("name", at(label));
     let domain = section.take("domain", label).or_else(|| name.as_ref().map(|name| name.value.clone()));
     let frame = frame(section, name.as_ref(), domain.as_ref());
-    let words = choice_with_later(&[("file", Word::File), ("imap", Word::Imap), ("pop3", Word::Pop3)], LATER);
+    let kinds = &[("file", Word::File), ("imap", Word::Imap), ("pop3", Word::Pop3), ("radius", Word::Radius)];
+    let words = choice_with_later(kinds, LATER);
     let kind = match section.need("kind", words) {
         Some(Word::File) => file(section),
         Some(Word::Imap) => imap(section),
         Some(Word::Pop3) => pop3(section),
+        Some(Word::Radius) => radius::radius(section),
         None => {
             // A kind that comes later is refused, but a secret of it that cannot be read is worth knowing as well.
             for key in ["password", "bind_password", "secret", "client_secret", "key"] {

@@ -51,7 +51,7 @@ pub(super) fn way(section: &Section<'_, '_>, schemes: &Schemes) -> Option<(Way, 
 }
 
 /// One url, or a list of them.
-fn urls(value: Value<'_, '_>, schemes: &[&str], paths: bool) -> Option<Vec<At<Url>>> {
+pub(super) fn urls(value: Value<'_, '_>, schemes: &[&str], paths: bool) -> Option<Vec<At<Url>>> {
     let one = |value: Value<'_, '_>| {
         let found = url_of(&value, schemes)?;
         if !paths && !matches!(found.path.as_str(), "" | "/") {
