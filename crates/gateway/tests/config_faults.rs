@@ -39,6 +39,10 @@ fn pop3(keys: &str) -> String {
     server(&format!("kind = \"pop3\"\nurl = \"pop3s://mail.example.edu\"\n{keys}"))
 }
 
+fn radius(keys: &str) -> String {
+    server(&format!("kind = \"radius\"\nurl = \"radius://r1.example.edu\"\n{keys}"))
+}
+
 fn rule(keys: &str) -> String {
     format!("[[rule]]\nname = \"staff\"\nusers = [\"*\"]\n{keys}")
 }
@@ -203,6 +207,13 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             service("protocol = \"tcp\"\nhealth = \"msrpc\""),
             "5:1: health: \"msrpc\" asks for an RPC bind, but this service has protocol = \"tcp\"",
         ),
+        (radius(""), "1:1: [[account_server]] has no \"secret\"; it is needed"),
+        (radius("secret = \"\""), "5:10: secret: the secret is empty or longer than"),
+        (radius("secret = \"s\"\nmethod = \"chap\""), "6:10: method: \"chap\" is none of \"pap\", \"mschapv2\""),
+        (radius("secret = \"s\"\ngroups = \"Groups\""), "6:10: groups: \"Groups\" is none of \"Filter-Id\", \"Class\""),
+        (radius("secret = \"s\"\nnas_identifier = \"\""), "6:18: nas_identifier: a NAS-Identifier has 1 to 253 bytes"),
+        (radius("secret = \"s\"\nmessage_authenticator = false"), "6:25: message_authenticator: "),
+        (radius("secret = \"s\"\ntls = \"none\""), "6:1: unknown key \"tls\" in [[account_server]]"),
         (pop3("tls = \"none\""), "5:1: tls: \"none\" contradicts pop3s://"),
         (pop3("ca = \"/dev/null\""), "5:1: /dev/null: no certificate in it"),
         (

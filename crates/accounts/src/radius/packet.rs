@@ -272,9 +272,10 @@ impl Answer {
 
 /// Attributes by their type and value.
 type Attributes = Vec<(u8, Vec<u8>)>;
+/// The place of the Message-Authenticator's value, and the value.
+type Signature = (usize, [u8; 16]);
 
-/// The attributes, and the Message-Authenticator's place and value.
-fn split(mut rest: &[u8]) -> Result<(Attributes, Option<(usize, [u8; 16])>), Nonsense> {
+fn split(mut rest: &[u8]) -> Result<(Attributes, Option<Signature>), Nonsense> {
     let whole = rest.len();
     let (mut found, mut mac) = (vec![], None);
     while let [kind, length, more @ ..] = rest {

@@ -1,6 +1,6 @@
 //! `[[account_server]]`: what all kinds share, then one function a kind.
 //!
-//! * `radius`: a kind of its own file.
+//! * `radius`: the keys of RADIUS.
 //! * [`mod@way`]: urls and TLS, for every kind that speaks over TCP.
 
 mod radius;
