@@ -8,6 +8,7 @@
 //! * [`server`]: the kinds, listed once.
 //! * [`verdict`]: what a server can say.
 //! * [`mod@file`]: names and argon2id hashes in a local file.
+//! * [`hashes`]: password hashes that other systems stored.
 //! * [`pop3`]: a mail server.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
@@ -16,6 +17,7 @@ pub mod breaker;
 pub mod chain;
 pub mod file;
 pub mod frame;
+pub mod hashes;
 pub mod lines;
 pub mod pop3;
 pub mod queue;
