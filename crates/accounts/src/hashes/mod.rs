@@ -162,11 +162,11 @@ impl Hashes {
     pub fn dummy(allowed: &Allowed) -> Stored {
         let form = allowed.0.first().copied().unwrap_or(Form::Argon2);
         let text = match form {
-            Form::Bcrypt => "$2b$10$......................6e5mZ0sYkGqkYfQ0G8n5y9rJ7v1yG8K",
-            Form::ShaCrypt => concat!(
-                "$6$nobody00$00000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
-            ),
-            Form::Yescrypt => "$y$j9T$......................$0000000000000000000000000000000000000000000",
+            Form::Bcrypt => "$2b$10$tKeAysNO0eYl9npn1yfve.RzTHWt3odUDrU.O7PmMyN7Woekv.Xpm",
+            Form::ShaCrypt => {
+                "$6$nobody00$4JDjAwW4Olg01.4ReXf1fRLWZOxK7XTu72VQ.7gsntQLT7NdoMuqKyuMKmZ3NPMYT1suUskFzIH6MdCZsL77t1"
+            }
+            Form::Yescrypt => "$y$j9T$nobody00nobody00$N3xUOxx9nNtL6LH/A6t6DSVCG8LsRciv3ktpMYJLq30",
             Form::Pbkdf2 => "pbkdf2_sha256$600000$nobody$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
             Form::Phpass => "$P$Bnobody000000000000000000000000",
             Form::Md5Crypt => "$1$nobody$0000000000000000000000",
@@ -297,5 +297,62 @@ impl Pool {
             right
         });
         task.await.map_err(|_| Outage::server("the hashing thread ended without an answer"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all() -> Allowed {
+        Allowed(Form::ALL.iter().map(|(_, form)| *form).collect())
+    }
+
+    #[test]
+    fn what_libxcrypt_openssl_and_django_stored_is_verified() {
+        for text in [
+            "$y$j9T$saltsaltsaltsalt$.Zt5W26jjocuW0wIHGgB6AJelofw6GEpOypHGyow2y5",
+            "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
+            "pbkdf2_sha256$1000$salt$qN+JnzxPIE2WfgrWPAkph8EAVeuwF7PZ0ordIY1Peq0=",
+            "{SSHA}gVK8WC9YyFT1gMsQHTGCgT3sSv5zYWx0",
+            "{SSHA512}E491yrR9AdCoE7rbOPYS3EZgSuZpVE65AD9xko08s6floNesY/Zpe9zMVvLix4S2FiQSJ99RIkNvhHomNO9uL3NhbHQ=",
+            "$1$saltsalt$9xy1btjgzLYfb7hivXtC//",
+            "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA",
+            "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1",
+            "$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0",
+        ] {
+            let stored = Hashes::parse(text, &all()).unwrap();
+            assert!(stored.verify(b"secret"), "{text}");
+            assert!(!stored.verify(b"Secret") && !stored.verify(b""), "{text}");
+        }
+        let stored = Hashes::parse("$P$9IQRaTwmfeRo7ud9Fh4E2PdI0S3r.L0", &all()).unwrap();
+        assert!(stored.verify(b"test12345") && !stored.verify(b"test"));
+    }
+
+    #[test]
+    fn the_weak_must_be_named_and_the_dear_are_refused() {
+        let none = Allowed::default();
+        for text in ["$1$s$x", "$apr1$s$x", "{SSHA}x", "$P$9IQRaTwmfeRo7ud9Fh4E2PdI0S3r.L0"] {
+            assert!(matches!(Hashes::parse(text, &none), Err(NotAHash::NotAllowed(_))), "{text}");
+        }
+        let many = format!("$2b$31${}", "a".repeat(53));
+        for text in [
+            "$argon2id$v=19$m=4194304,t=1000,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
+            "$6$rounds=999999999$salt$x",
+            "$y$jXT$salt$x",
+            "pbkdf2_sha256$4000000000$salt$AAAA",
+            &many,
+        ] {
+            assert_eq!(Hashes::parse(text, &all()).err(), Some(NotAHash::Cost), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(start in 0..8_usize, text in ".{0,80}") {
+            let starts = ["", "$argon2id$", "$2b$31$", "$6$rounds=", "$y$", "pbkdf2_sha256$", "$P$", "{SSHA}"];
+            drop(Hashes::parse(&format!("{}{text}", starts[start]), &all()));
+        }
     }
 }
