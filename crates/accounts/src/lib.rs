@@ -8,6 +8,7 @@
 //! * [`server`]: the kinds, listed once.
 //! * [`verdict`]: what a server can say.
 //! * [`mod@file`]: names and argon2id hashes in a local file.
+//! * [`hashes`]: password hashes that other systems stored.
 //! * [`pop3`], [`imap`]: a mail server.
 //! * [`radius`]: a RADIUS server.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
@@ -17,6 +18,7 @@ pub mod breaker;
 pub mod chain;
 pub mod file;
 pub mod frame;
+pub mod hashes;
 pub mod imap;
 pub mod lines;
 pub mod pop3;

@@ -248,8 +248,12 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"pop3\", \"radius\"",
         ),
         (
-            server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\""),
-            "5:10: format: \"htpasswd\" is not carried out by this version",
+            server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\"\nhashes = [\"bcrypt\", \"md5\"]"),
+            "6:21: hashes: \"md5\" is none of \"argon2\", \"bcrypt\", \"sha-crypt\"",
+        ),
+        (
+            server("kind = \"file\"\npath = \"x\"\nhashes = [\"bcrypt\"]"),
+            "5:1: hashes goes with format = \"htpasswd\" or \"passwd\"",
         ),
         (
             "[forward]\nmode = \"nftables\"".into(),

@@ -4,21 +4,25 @@
 //! * [`mod@format`]: a line, and the whole file, as values.
 //! * [`edit`]: `kmsgate account add`, `remove` and `list`.
 //! * [`hash`]: argon2id with bounds.
+//! * [`theirs`]: files of other programs.
 
 pub mod edit;
 pub mod format;
 pub mod hash;
+pub mod theirs;
 
+use crate::hashes::{Allowed, NotAHash};
 use crate::server::AccountServer;
 use crate::verdict::{Account, Outage, Question, Rejection, Verdict};
 use format::AccountFile;
 use hash::Hashed;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use theirs::TheirFile;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -33,6 +37,26 @@ pub struct FileSettings {
     /// Hashes at work at once; each takes the memory that its own parameters say. At least 1; the default of
     /// [`FileSettings::new`] is the number of processors.
     pub threads: usize,
+    /// How it is written.
+    pub format: Format,
+    /// Which hashes are taken in files of other programs.
+    pub hashes: Allowed,
+}
+
+/// Whose form a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Our own, with argon2id and groups.
+    #[default]
+    Kmsgate,
+    /// `name:hash`, as htpasswd(1) writes it, or with more fields behind, as passwd(5) and shadow(5) have them.
+    Theirs,
+}
+
+/// A file that was read.
+enum Read {
+    Ours(AccountFile),
+    Theirs(TheirFile),
 }
 
 /// Names and argon2id hashes in a local file.
@@ -43,13 +67,15 @@ pub struct FileServer {
 
 struct Shared {
     path: PathBuf,
+    format: Format,
+    hashes: Allowed,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// The last good file.
-    good: Option<Arc<AccountFile>>,
+    good: Option<Arc<Read>>,
     /// Of the file that was looked at last, good or bad.
     stamp: Option<Stamp>,
     /// Why the file as it is now is not in force.
@@ -71,7 +97,7 @@ impl FileSettings {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { path: path.into(), threads }
+        Self { path: path.into(), threads, format: Format::default(), hashes: Allowed::default() }
     }
 }
 
@@ -79,9 +105,9 @@ impl FileServer {
     /// Reads nothing yet: a file that is missing or bad is an outage of this server alone.
     #[must_use]
     pub fn new(settings: FileSettings) -> Self {
-        let FileSettings { path, threads } = settings;
+        let FileSettings { path, threads, format, hashes } = settings;
         Self {
-            shared: Arc::new(Shared { path, state: Mutex::default() }),
+            shared: Arc::new(Shared { path, format, hashes, state: Mutex::default() }),
             pool: Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
@@ -124,6 +150,9 @@ impl AccountServer for FileServer {
             }
             let open = File::open(&shared.path).and_then(|file| file.metadata()).map(|data| data.mode() & 0o007 != 0);
             let warning = if open.unwrap_or(false) { "; others than its owner can reach it: chmod 0640" } else { "" };
+            if let Some((line, why)) = file.not_taken() {
+                return Err(format!("{}: line {line}: {why}; whoever has one cannot sign in", shared.path.display()));
+            }
             Ok(format!("{}: {} accounts{warning}", shared.path.display(), file.len()))
         });
         task.await.unwrap_or_else(|_| Err("the reading thread ended without an answer".to_owned()))
@@ -140,6 +169,10 @@ impl Shared {
             Ok(file) => file,
             Err(why) => return Verdict::Unavailable(Outage::server(why)),
         };
+        let file = match &*file {
+            Read::Ours(file) => file,
+            Read::Theirs(file) => return file.verify(name, password),
+        };
         match file.find(name) {
             Some(record) if record.hash.verify(password) => {
                 Verdict::Accepted(Account { name: Some(record.name.to_string()), groups: record.groups.clone() })
@@ -155,11 +188,11 @@ impl Shared {
     }
 
     /// The accounts in force: those of the file as it is, or, if that is bad, of the last good one.
-    fn current(&self) -> Result<Arc<AccountFile>, String> {
+    fn current(&self) -> Result<Arc<Read>, String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::of(&self.path);
         if stamp.is_none() || stamp != state.stamp {
-            match read(&self.path) {
+            match self.read() {
                 Ok((stamp, file)) => {
                     *state = State { good: Some(Arc::new(file)), stamp: Some(stamp), fault: None };
                 }
@@ -180,8 +213,37 @@ impl Shared {
     }
 }
 
-/// Reads and checks the whole file; an error names the file and the line.
-fn read(path: &Path) -> Result<(Stamp, AccountFile), String> {
+impl Read {
+    fn len(&self) -> usize {
+        match self {
+            Self::Ours(file) => file.len(),
+            Self::Theirs(file) => file.len(),
+        }
+    }
+
+    fn not_taken(&self) -> Option<(usize, NotAHash)> {
+        match self {
+            Self::Ours(_) => None,
+            Self::Theirs(file) => file.not_taken(),
+        }
+    }
+}
+
+impl Shared {
+    fn read(&self) -> Result<(Stamp, Read), String> {
+        let path = &self.path;
+        let (stamp, text) = read(path)?;
+        let at = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
+        let read = match self.format {
+            Format::Kmsgate => Read::Ours(AccountFile::parse(&text).map_err(|why| at(&why))?),
+            Format::Theirs => Read::Theirs(TheirFile::parse(&text, &self.hashes).map_err(|why| at(&why))?),
+        };
+        Ok((stamp, read))
+    }
+}
+
+/// Reads the whole file; an error names it.
+fn read(path: &Path) -> Result<(Stamp, Zeroizing<String>), String> {
     let at = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
     let mut file = File::open(path).map_err(|why| at(&why))?;
     let data = file.metadata().map_err(|why| at(&why))?;
@@ -191,10 +253,9 @@ fn read(path: &Path) -> Result<(Stamp, AccountFile), String> {
     if data.len() > LONGEST_FILE {
         return Err(at(&"longer than 64 MiB: an SQL or LDAP server suits so many accounts"));
     }
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     file.by_ref().take(LONGEST_FILE).read_to_string(&mut text).map_err(|why| at(&why))?;
-    let accounts = AccountFile::parse(&text).map_err(|why| at(&why))?;
-    Ok((Stamp::from(&data), accounts))
+    Ok((Stamp::from(&data), text))
 }
 
 impl Stamp {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod file;
+#[cfg(test)]
 mod imap;
 #[cfg(test)]
 mod pop3;

@@ -7,8 +7,10 @@ mod radius;
 mod way;
 
 use super::read::{At, Section, Value};
-use super::value::{at, choice, choice_with_later, duration, label, number, path, secret};
+use super::value::{at, choice, choice_with_later, duration, label, list, number, path, secret};
 use super::{AccountServer, Kind};
+use kmsgate_accounts::file::Format;
+use kmsgate_accounts::hashes::{Allowed, Form};
 use kmsgate_accounts::{FileSettings, FrameSettings, RealmForm};
 use kmsgate_core::name::{Domain, Name, ServerName};
 use std::time::Duration;
@@ -92,8 +94,16 @@ fn realm(value: Value<'_, '_>) -> Option<Name> {
 }
 
 fn file(section: &Section<'_, '_>) -> Option<Kind> {
-    section.take("format", choice_with_later(&[("kmsgate", ())], &["htpasswd", "passwd"]));
-    section.need("path", path).map(|path| Kind::File(FileSettings::new(path)))
+    let formats = &[("kmsgate", Format::Kmsgate), ("htpasswd", Format::Theirs), ("passwd", Format::Theirs)];
+    let format = section.take("format", choice(formats)).unwrap_or_default();
+    let hashes = section.take("hashes", list(choice(&Form::ALL)));
+    if let (Format::Kmsgate, Some(span)) = (format, section.key_span("hashes")) {
+        section.fail(&span, "hashes goes with format = \"htpasswd\" or \"passwd\": our own files have argon2id alone");
+    }
+    let path = section.need("path", path)?;
+    let hashes =
+        hashes.map_or_else(Allowed::default, |named| Allowed(named.into_iter().map(|form| form.value).collect()));
+    Some(Kind::File(FileSettings { format, hashes, ..FileSettings::new(path) }))
 }
 
 fn imap(section: &Section<'_, '_>) -> Option<Kind> {
