@@ -10,7 +10,7 @@ const APR1: &str = "$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0";
 const BCRYPT: &str = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
 
 #[tokio::test]
-async fn right_f19_a_web_servers_file_lets_its_people_in_by_every_form_that_is_named() {
+async fn right_and_wrong_f19_a_web_servers_file_lets_its_people_in_by_every_form_that_is_named() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("htpasswd");
     std::fs::write(&path, format!("sha:{SHA}\nmd5:{MD5}\napr:{APR1}\nbc:{BCRYPT}\n")).unwrap();

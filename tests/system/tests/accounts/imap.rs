@@ -112,7 +112,7 @@ async fn outage_p8_whatever_goes_wrong_on_the_way_is_no_wrong_password() {
 }
 
 #[tokio::test]
-async fn restarted_and_refused_p8_a_dovecot_that_ends_is_an_outage_until_another_answers() {
+async fn outage_refused_p8_a_dovecot_that_ends_is_an_outage_until_another_answers() {
     let Some(dovecot) = Dovecot::start(&Wanted::default()).unwrap() else { return };
     let accounts = page(&dovecot, dovecot.imaps).accounts();
     is(ask(&accounts, "alice", "secret").await, "mail/alice");

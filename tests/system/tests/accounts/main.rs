@@ -11,3 +11,5 @@ mod imap;
 mod pop3;
 #[cfg(test)]
 mod radius;
+#[cfg(test)]
+mod table;

@@ -81,7 +81,7 @@ async fn f15_dovecot_sees_the_persons_address_where_ours_is_trusted() {
 }
 
 #[tokio::test]
-async fn f15_the_penalty_for_wrong_passwords_is_the_guessers_own() {
+async fn rate_f15_the_penalty_for_wrong_passwords_is_the_guessers_own() {
     let wanted = Wanted { failure_delay: Duration::from_secs(2), ..Wanted::default() };
     let Some(dovecot) = Dovecot::start(&wanted).unwrap() else { return };
     let accounts = accounts(&dovecot, TlsMode::Clear, TlsSettings::default());
@@ -94,7 +94,7 @@ async fn f15_the_penalty_for_wrong_passwords_is_the_guessers_own() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_good_is_an_outage_that_says_why_and_no_password_is_sent() {
+async fn tls_a_certificate_that_is_not_good_is_an_outage_that_says_why_and_no_password_is_sent() {
     let other = tempfile::tempdir().unwrap();
     let other_ca = other.path().join("ca.pem");
     std::fs::write(&other_ca, Authority::new().unwrap().pem()).unwrap();
@@ -126,7 +126,7 @@ async fn a_certificate_that_is_not_good_is_an_outage_that_says_why_and_no_passwo
 }
 
 #[tokio::test]
-async fn p8_a_dovecot_that_ends_is_an_outage() {
+async fn outage_p8_a_dovecot_that_ends_is_one() {
     let Some(dovecot) = Dovecot::start(&Wanted::default()).unwrap() else { return };
     let accounts = accounts(&dovecot, TlsMode::Implicit, trusting(dovecot.ca()));
     ask(&accounts, "alice", "secret", "198.51.100.7").await.unwrap();
