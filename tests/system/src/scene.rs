@@ -13,7 +13,7 @@ use kmsgate_orders::order::{Answer, Carried, News, Order, Place, Standing};
 use serde_json::Value;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A site with the first provider of each family only: a test knows then where a packet must come out.
 #[must_use]
@@ -206,13 +206,21 @@ pub fn forget_connections(site: &Site) {
 /// # Panics
 /// If it has none in time.
 pub fn until_the_kernel_has(site: &Site, address: IpAddr) {
+    until_the_kernel_has_within(site, address, crate::PATIENCE);
+}
+
+/// The same, for as long as this.
+///
+/// # Panics
+/// If it has none in time.
+pub fn until_the_kernel_has_within(site: &Site, address: IpAddr, patience: Duration) {
     let table = site.table();
     let at = At::new(&table, &Place { service: 0, address }).expect("the table has a service");
     let begun = Instant::now();
     site.gateway.within(|| {
         let mut socket = Socket::open(&[]).expect("root may open it");
         while mark(&mut socket, &at).expect("an answer").is_none() {
-            assert!(begun.elapsed() < crate::PATIENCE, "no grant of {address}");
+            assert!(begun.elapsed() < patience, "no grant of {address}");
         }
     });
 }
