@@ -26,6 +26,10 @@ impl Host {
     pub fn new(what: &str) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let host = Self { name: format!("kmsgate-{what}-{}-{number}", std::process::id()) };
+        // A test that was killed left it, and its process number came round again.
+        if std::path::Path::new("/run/netns").join(&host.name).exists() {
+            run("ip", &["netns", "delete", &host.name]);
+        }
         run("ip", &["netns", "add", &host.name]);
         host.ip("link set lo up");
         // Without duplicate address detection an address can be used at once, a link-local one too (ip-sysctl).

@@ -221,6 +221,7 @@ pub fn until_the_kernel_has_within(site: &Site, address: IpAddr, patience: Durat
         let mut socket = Socket::open(&[]).expect("root may open it");
         while mark(&mut socket, &at).expect("an answer").is_none() {
             assert!(begun.elapsed() < patience, "no grant of {address}");
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     });
 }
