@@ -35,6 +35,8 @@ impl Line {
             format!("service={name} address={}", place.address)
         };
         let what = match order {
+            // It stands as it was: that was a reading, and after a start there may be a million.
+            Order::Adopt(_) if matches!(answer, Answer::Standing(_)) => return,
             Order::Open(opening) | Order::Adopt(opening) => format!(
                 "{} grant={} {} carrier={:?} connections={} claimed={} deadline={}ns",
                 if matches!(order, Order::Open(_)) { "open" } else { "adopt" },

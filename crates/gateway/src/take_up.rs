@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// So many rows of the last run are in memory at once while they are taken up.
-const AT_ONCE: usize = 256;
+/// So many rows of the last run are read at once. Those of two pages are under way together, or the kernel would be idle while
+/// we are busy, and we while it is.
+const PAGE: usize = 128;
 /// How far back accepted names are remembered by the throttle (2-design: 30 days).
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Sign-ins wait no longer for what the kernel carries anyway. 50,000 grants are taken up in this time.
@@ -115,6 +116,7 @@ async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
     let now = gate.clock.now().boot;
     let is_in = |ids: &[GrantId], id| ids.binary_search(&id).is_ok();
     let mut page = page_before(gate, None).await?;
+    let mut before = JoinSet::new();
     while let Some(last) = page.last().map(|grant| grant.id) {
         let mut adoptions = JoinSet::new();
         for grant in page {
@@ -132,18 +134,22 @@ async fn take_up(gate: &Arc<Gate>, found: Swept) -> Result<(), LedgerError> {
             }
         }
         // The next page is read meanwhile.
-        let (next, ()) =
-            tokio::join!(page_before(gate, Some(last)), async { while adoptions.join_next().await.is_some() {} });
-        page = next?;
+        let (next, ()) = tokio::join!(page_before(gate, Some(last)), all_of(&mut before));
+        (page, before) = (next?, adoptions);
     }
+    all_of(&mut before).await;
     tokio::join!(shut(gate, found.swept), gate.forwarder.adopted());
     gate.forwarder.listen();
     Ok(())
 }
 
+async fn all_of(adoptions: &mut JoinSet<()>) {
+    while adoptions.join_next().await.is_some() {}
+}
+
 /// Grants that have not ended, older than this one.
 async fn page_before(gate: &Gate, before: Option<GrantId>) -> Result<Vec<GrantRecord>, LedgerError> {
-    gate.ledger.grants(Filter { unfinished: true, person: None, source: None, before, limit: AT_ONCE }).await
+    gate.ledger.grants(Filter { unfinished: true, person: None, source: None, before, limit: PAGE }).await
 }
 
 /// What the ledger closed by itself may be open in the forwarder, and nobody would close it again.
@@ -177,7 +183,7 @@ async fn remember_accepted(gate: &Gate) -> Result<(), LedgerError> {
     let since = gate.clock.now().utc.checked_sub(REMEMBERED).unwrap_or(jiff::Timestamp::MIN);
     let mut after = None;
     loop {
-        let page = gate.ledger.accepted_since(since, after.take(), AT_ONCE).await?;
+        let page = gate.ledger.accepted_since(since, after.take(), PAGE).await?;
         let Some((name, source, _)) = page.last() else { return Ok(()) };
         after = Some((name.clone(), *source));
         for (name, source, at) in page {

@@ -66,7 +66,8 @@ pub enum Order {
     },
     /// Opens a new grant; whatever an older grant left in its place goes in the same step.
     Open(Opening),
-    /// Finds an open grant again after a restart: what is there stays untouched, what is missing is added with what is left.
+    /// Finds an open grant again after a restart: what is there stays untouched and is answered with [`Answer::Standing`]; what
+    /// is missing is added with what is left and answered with [`Answer::Done`].
     Adopt(Opening),
     /// Removes a grant's elements. What another grant has in that place stays.
     Close {

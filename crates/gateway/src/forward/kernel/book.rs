@@ -36,6 +36,8 @@ struct Slot {
     given_back: u16,
     /// Given back in the ledger, and not yet in the kernel.
     owed: u16,
+    /// Given back before the kernel was given this grant, which it does not count.
+    forgotten: u16,
     last_number: u32,
     close_when_used: bool,
     closing: bool,
@@ -105,6 +107,7 @@ impl Book {
             claims: grant.claims,
             given_back: grant.given_back,
             owed: 0,
+            forgotten: 0,
             last_number: grant.last_claim,
             close_when_used: grant.close_when_used,
             closing: false,
@@ -134,6 +137,13 @@ impl Book {
     pub(super) fn stands(&self, id: GrantId, claimed: u16, left: u16) {
         if let Some(slot) = self.pages().slots.get_mut(&id) {
             slot.standing = Some((claimed, left));
+        }
+    }
+
+    /// The kernel had nothing of the grant and was given what is left of it: nothing is owed to it.
+    pub(super) fn added(&self, id: GrantId) {
+        if let Some(slot) = self.pages().slots.get_mut(&id) {
+            (slot.owed, slot.forgotten, slot.standing) = (0, slot.given_back, None);
         }
     }
 
@@ -231,7 +241,7 @@ impl Book {
         let mut pages = self.pages();
         let slot = pages.slots.get_mut(&id)?;
         let (claimed, left) = slot.standing.take()?;
-        let untold = claimed.saturating_sub(slot.claims.saturating_add(slot.given_back));
+        let untold = claimed.saturating_sub(slot.claims.saturating_add(slot.given_back - slot.forgotten));
         let first = slot.last_number.saturating_add(1);
         slot.claims = slot.claims.saturating_add(untold);
         slot.last_number = slot.last_number.saturating_add(untold.into());

@@ -56,6 +56,10 @@ impl Kernel {
                 inner.book.stands(grant.id, claimed, left);
                 Ok((Confirmed(grant.id), there))
             }
+            Answer::Done => {
+                inner.book.added(grant.id);
+                Ok((Confirmed(grant.id), carrier))
+            }
             // It ends in this moment, and is closed as every other one.
             Answer::Refused(Refused::Late) => Ok((Confirmed(grant.id), carrier)),
             other => {
@@ -138,9 +142,12 @@ impl Kernel {
             while let Some(answered) = orders.join_next().await {
                 match answered {
                     // It was closed while its adoption was on its way, which may have put it there again.
-                    Ok((id, place, Some(Answer::Standing(_)))) if self.inner.book.opening(id).is_none() => {
+                    Ok((id, place, Some(Answer::Standing(_) | Answer::Done)))
+                        if self.inner.book.opening(id).is_none() =>
+                    {
                         self.inner.session.order(Order::Close { grant: id.to_bytes(), place }).await;
                     }
+                    Ok((id, _, Some(Answer::Done))) => self.inner.book.added(id),
                     Ok((id, _, Some(Answer::Standing(standing)))) => {
                         self.inner.book.stands(id, standing.claimed, standing.left);
                     }

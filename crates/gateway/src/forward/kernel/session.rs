@@ -233,13 +233,21 @@ async fn converse(
 pub(super) struct Begun {
     to: OwnedWriteHalf,
     from: OwnedReadHalf,
-    input: Vec<u8>,
+    input: Input,
+}
+
+/// What was read: the first `taken` bytes of it are done with. They go all together, once nothing whole is left behind them:
+/// answers come a thousand at a time.
+#[derive(Debug, Default)]
+struct Input {
+    bytes: Vec<u8>,
+    taken: usize,
 }
 
 impl Begun {
     fn of(stream: UnixStream) -> Self {
         let (from, to) = stream.into_split();
-        Self { to, from, input: Vec::new() }
+        Self { to, from, input: Input::default() }
     }
 
     async fn next(&mut self) -> Result<Reply, Error> {
@@ -247,15 +255,15 @@ impl Begun {
     }
 }
 
-async fn next(from: &mut OwnedReadHalf, input: &mut Vec<u8>) -> Result<Reply, Error> {
+async fn next(from: &mut OwnedReadHalf, input: &mut Input) -> Result<Reply, Error> {
     let malformed = |error| Error::new(ErrorKind::InvalidData, error);
     loop {
-        if let Some((body, length)) = frame(input).map_err(malformed)? {
-            let reply = Reply::read(body).map_err(malformed)?;
-            input.drain(..length);
-            return Ok(reply);
+        if let Some((body, length)) = frame(input.bytes.get(input.taken..).unwrap_or_default()).map_err(malformed)? {
+            input.taken += length;
+            return Reply::read(body).map_err(malformed);
         }
-        if from.read_buf(input).await? == 0 {
+        input.bytes.drain(..std::mem::take(&mut input.taken));
+        if from.read_buf(&mut input.bytes).await? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
     }
