@@ -13,6 +13,8 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("dovecot", "/usr/lib/dovecot/imap-login", "dovecot-imapd"),
     ("freeradius", "/usr/sbin/freeradius", "freeradius"),
+    ("ypserv", "/usr/sbin/ypserv", "ypserv"),
+    ("ypserv", "/usr/sbin/rpcbind", "rpcbind"),
     ("faketime", "/usr/bin/faketime", "faketime"),
     ("gcore", "/usr/bin/gcore", "gdb"),
     ("curl", "/usr/bin/curl", "curl"),

@@ -10,6 +10,7 @@
 //! * [`mod@file`]: names and argon2id hashes in a local file.
 //! * [`hashes`]: password hashes that other systems stored.
 //! * [`pop3`], [`imap`]: a mail server.
+//! * [`nis`]: a NIS domain.
 //! * [`radius`]: a RADIUS server.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
@@ -21,6 +22,7 @@ pub mod frame;
 pub mod hashes;
 pub mod imap;
 pub mod lines;
+pub mod nis;
 pub mod pop3;
 pub mod queue;
 pub mod radius;
@@ -33,6 +35,7 @@ pub use chain::{Accounts, BadAccounts, ChainAnswer, Pending};
 pub use file::{FileServer, FileSettings};
 pub use frame::{FrameSettings, RealmForm, Snapshot};
 pub use imap::ImapServer;
+pub use nis::{NisServer, NisSettings};
 pub use pop3::Pop3Server;
 pub use radius::{RadiusServer, RadiusSettings};
 pub use reach::{Host, TlsMode, Way};

@@ -5,6 +5,7 @@
 
 use crate::file::FileServer;
 use crate::imap::ImapServer;
+use crate::nis::NisServer;
 use crate::pop3::Pop3Server;
 use crate::radius::RadiusServer;
 use crate::verdict::{Continuation, Outage, Question, Reply, Verdict};
@@ -107,6 +108,8 @@ kinds! {
     File(FileServer),
     /// A mail server that speaks IMAP.
     Imap(ImapServer),
+    /// A NIS domain.
+    Nis(NisServer),
     /// A mail server that speaks POP3.
     Pop3(Pop3Server),
     /// A RADIUS server.

@@ -214,6 +214,19 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         (radius("secret = \"s\"\nnas_identifier = \"\""), "6:18: nas_identifier: a NAS-Identifier has 1 to 253 bytes"),
         (radius("secret = \"s\"\nmessage_authenticator = false"), "6:25: message_authenticator: "),
         (radius("secret = \"s\"\ntls = \"none\""), "6:1: unknown key \"tls\" in [[account_server]]"),
+        (
+            server("kind = \"nis\"\nurl = \"nis://nis.example.edu\""),
+            "4:7: url: has no NIS domain: write it behind the host",
+        ),
+        (server("kind = \"nis\"\nurl = \"nis://nis.example.edu/a/b\""), "4:7: url: has no NIS domain"),
+        (
+            server("kind = \"nis\"\nurl = [\"nis://a.example/a\", \"nis://b.example/b\"]"),
+            "4:29: url: all hosts of a server serve the same",
+        ),
+        (
+            server("kind = \"nis\"\nurl = \"nis://a.example/a\"\nhashes = [\"des\"]"),
+            "5:11: hashes: \"des\" is none of \"argon2\", ",
+        ),
         (pop3("tls = \"none\""), "5:1: tls: \"none\" contradicts pop3s://"),
         (pop3("ca = \"/dev/null\""), "5:1: /dev/null: no certificate in it"),
         (
@@ -245,7 +258,7 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         (server("kind = \"ldap\"\nbase = \"dc=x\""), "3:8: kind: \"ldap\" is not carried out by this version"),
         (
             server("kind = \"ldab\"\nbase = \"dc=x\""),
-            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"pop3\", \"radius\"",
+            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"nis\", \"pop3\", \"radius\"",
         ),
         (
             server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\"\nhashes = [\"bcrypt\", \"md5\"]"),

@@ -5,6 +5,7 @@
 //! * [`certificates`]: an authority and what it issues, good and bad.
 //! * [`dovecot`]: the mail server.
 //! * [`freeradius`]: the RADIUS server.
+//! * [`ypserv`]: the server of NIS, with a portmapper.
 //! * [`gateway`]: the program itself, from its configuration to its death.
 //! * [`provider`]: what stands behind it, well or ill.
 //! * [`kernel`]: a site of four hosts whose gateway forwards in the kernel.
@@ -33,6 +34,7 @@ pub mod provider;
 pub mod proxy;
 pub mod raw;
 pub mod scene;
+pub mod ypserv;
 
 use std::path::Path;
 use std::time::Duration;

@@ -123,10 +123,15 @@ fn misbehave(to: &mut TcpStream, fault: Fault) -> std::io::Result<()> {
             while to.read(&mut piece)? > 0 {}
             Ok(())
         }
-        Fault::GarbageAfter(_) => to.write_all(b"\xff\xfe\x00nonsense\r\n\r\n"),
+        Fault::GarbageAfter(_) => {
+            to.write_all(b"\xff\xfe\x00nonsense\r\n\r\n")?;
+            to.shutdown(Shutdown::Write)
+        }
         Fault::EndlessAfter(_) => loop {
             to.write_all(&[b'a'; 4096])?;
         },
-        Fault::None | Fault::EndsAfter(_) | Fault::Slow => Ok(()),
+        // The thread of the other direction holds it too: to let go of it would not end it.
+        Fault::EndsAfter(_) => to.shutdown(Shutdown::Write),
+        Fault::None | Fault::Slow => Ok(()),
     }
 }

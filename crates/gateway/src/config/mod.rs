@@ -30,7 +30,7 @@ pub use portal::LANGUAGES;
 pub use value::{Secret, reason, show_duration};
 
 use ipnet::IpNet;
-use kmsgate_accounts::{FileSettings, FrameSettings, RadiusSettings, Way};
+use kmsgate_accounts::{FileSettings, FrameSettings, NisSettings, RadiusSettings, Way};
 use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
 use kmsgate_core::policy::Policy;
@@ -245,6 +245,8 @@ pub enum Kind {
     File(FileSettings),
     /// `kind = "imap"`.
     Imap(Way),
+    /// `kind = "nis"`.
+    Nis(NisSettings),
     /// `kind = "pop3"`.
     Pop3(Way),
     /// `kind = "radius"`.

@@ -8,6 +8,8 @@ mod file;
 #[cfg(test)]
 mod imap;
 #[cfg(test)]
+mod nis;
+#[cfg(test)]
 mod pop3;
 #[cfg(test)]
 mod radius;

@@ -1,8 +1,10 @@
 //! `[[account_server]]`: what all kinds share, then one function a kind.
 //!
+//! * `nis`: the keys of NIS.
 //! * `radius`: the keys of RADIUS.
 //! * [`mod@way`]: urls and TLS, for every kind that speaks over TCP.
 
+mod nis;
 mod radius;
 mod way;
 
@@ -17,13 +19,14 @@ use std::time::Duration;
 use way::{Schemes, way};
 
 /// Kinds of the agreed shape that come later.
-const LATER: &[&str] = &["ldap", "mysql", "postgres", "sqlite", "nis", "pam", "oidc", "command", "http"];
+const LATER: &[&str] = &["ldap", "mysql", "postgres", "sqlite", "pam", "oidc", "command", "http"];
 
 /// The kinds that are.
 #[derive(Clone, Copy)]
 enum Word {
     File,
     Imap,
+    Nis,
     Pop3,
     Radius,
 }
@@ -43,11 +46,18 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
     let name = section.need("name", at(label));
     let domain = section.take("domain", label).or_else(|| name.as_ref().map(|name| name.value.clone()));
     let frame = frame(section, name.as_ref(), domain.as_ref());
-    let kinds = &[("file", Word::File), ("imap", Word::Imap), ("pop3", Word::Pop3), ("radius", Word::Radius)];
+    let kinds = &[
+        ("file", Word::File),
+        ("imap", Word::Imap),
+        ("nis", Word::Nis),
+        ("pop3", Word::Pop3),
+        ("radius", Word::Radius),
+    ];
     let words = choice_with_later(kinds, LATER);
     let kind = match section.need("kind", words) {
         Some(Word::File) => file(section),
         Some(Word::Imap) => imap(section),
+        Some(Word::Nis) => nis::nis(section),
         Some(Word::Pop3) => pop3(section),
         Some(Word::Radius) => radius::radius(section),
         None => {
