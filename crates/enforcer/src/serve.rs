@@ -282,3 +282,42 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Session, UNREAD};
+    use crate::carry_out::since_boot;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn with_a_long_listing() -> (Session, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut session = Session::of(ours);
+        session.output = vec![0; UNREAD.1 * 2];
+        (session, theirs)
+    }
+
+    #[test]
+    fn a_long_listing_reaches_whoever_reads_it_slowly() {
+        let (mut session, mut reader) = with_a_long_listing();
+        let mut piece = vec![0; 1 << 20];
+        session.write();
+        while session.output.len() > UNREAD.1 {
+            session.taken = since_boot().saturating_sub(UNREAD.0 + 1);
+            assert!(reader.read(&mut piece).unwrap() > 0, "it takes some");
+            session.write();
+            assert!(!session.over);
+        }
+    }
+
+    #[test]
+    fn a_session_that_takes_nothing_is_ended() {
+        let (mut session, _reader) = with_a_long_listing();
+        session.write();
+        assert!(!session.over, "it has its time");
+        session.taken = since_boot().saturating_sub(UNREAD.0 + 1);
+        session.write();
+        assert!(session.over);
+    }
+}

@@ -5,7 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use crate::log::Log;
-use kmsgate_orders::order::{News, Order};
+use kmsgate_orders::order::{Answer, News, Order, Refused};
 use kmsgate_orders::wire::{Reply, frame};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -13,6 +13,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// `errno` of a kernel without memory (errno-base.h).
+const ENOMEM: u16 = 12;
 
 /// What is stopped.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,8 @@ pub enum Trap {
     After(u32),
     /// So many orders of this kind, which others pass, until [`Middle::release`].
     Held(fn(&Order) -> bool, usize),
+    /// So many orders of this kind, which the enforcer never sees: each is answered as one that the kernel had no memory for.
+    Refused(fn(&Order) -> bool, usize),
 }
 
 /// Listens where the gateway looks for its enforcer, and hands on to where the enforcer is.
@@ -43,6 +48,9 @@ struct Shared {
     awaited: Option<u32>,
     streams: Vec<UnixStream>,
     held: Vec<Vec<u8>>,
+    refused: usize,
+    /// An order of the refused kind that was handed on.
+    passed: bool,
 }
 
 /// A frame, as far as traps ask.
@@ -78,6 +86,7 @@ impl Middle {
     pub fn set(&self, trap: Trap) {
         let mut shared = self.shared();
         (shared.trap, shared.sprung, shared.awaited) = (Some(trap), false, None);
+        (shared.refused, shared.passed) = (0, false);
     }
 
     /// Whether something was stopped.
@@ -96,6 +105,18 @@ impl Middle {
     #[track_caller]
     pub fn until_held(&self, count: usize) {
         Log::default().until("the frames to be held", || (self.shared().held.len() == count).then_some(()));
+    }
+
+    /// So many were refused.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.shared().refused
+    }
+
+    /// Waits until an order of the refused kind was handed on.
+    #[track_caller]
+    pub fn until_passed(&self) {
+        Log::default().until("the order to be handed on", || self.shared().passed.then_some(()));
     }
 
     /// Hands on what was held; from here on the other trap is set.
@@ -146,6 +167,16 @@ impl Middle {
                 let mut shared = self.shared();
                 match read(body) {
                     Some(frame) if shared.holds(&frame) => shared.held.push(whole.to_vec()),
+                    Some(Frame::Order(number, order)) if shared.refuses(&order) => {
+                        let answer = Reply::Answer(number, Answer::Refused(Refused::Kernel(ENOMEM)));
+                        // Of the two streams of the last session, the gateway's is the first.
+                        let [.., gateway, _] = &mut *shared.streams else { return };
+                        let mut frame = vec![];
+                        answer.write(&mut frame);
+                        if gateway.write_all(&frame).is_err() {
+                            return;
+                        }
+                    }
                     Some(frame) if !shared.stops(&frame) && to.write_all(whole).is_ok() => {}
                     _ => return,
                 }
@@ -184,6 +215,20 @@ impl Shared {
         };
         self.sprung |= stops;
         self.sprung
+    }
+
+    /// Whether this order is answered here.
+    fn refuses(&mut self, order: &Order) -> bool {
+        match &mut self.trap {
+            Some(Trap::Refused(is, left)) if is(order) => {
+                let refuses = *left > 0;
+                *left = left.saturating_sub(1);
+                self.refused += usize::from(refuses);
+                self.passed |= !refuses;
+                refuses
+            }
+            _ => false,
+        }
     }
 
     /// Whether this frame is held while others pass.

@@ -35,6 +35,8 @@ mod providers;
 #[cfg(test)]
 mod random_kills;
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod ruleset;
 #[cfg(test)]
 mod sandbox;

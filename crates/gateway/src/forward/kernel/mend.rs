@@ -7,6 +7,7 @@ use crate::event::notice::Notice;
 use crate::forward::{Confirmed, OpenError, Wish};
 use kmsgate_core::grant::GrantId;
 use kmsgate_core::reason::Cause;
+use kmsgate_core::time::BootTime;
 use kmsgate_ledger::Ledger;
 use kmsgate_ledger::records::{Claim, GrantRecord, RunningClaim};
 use kmsgate_orders::order::{Answer, Carrier, Opening, Order, Place, Refused, Standing};
@@ -69,15 +70,22 @@ impl Kernel {
         }
     }
 
-    /// An adoption that has to add elements counts among the openings of its second, and waits for the next one.
+    /// An adoption that has to add elements counts among the openings of its second, and waits for the next one. One whose grant
+    /// was closed meanwhile may have put it there again: it is taken away, and too late.
     async fn order_adoption(&self, opening: Opening) -> Option<Answer> {
-        loop {
-            let answer = self.inner.session.order(Order::Adopt(opening)).await?;
-            if answer != Answer::Refused(Refused::TooFast) {
-                return Some(answer);
+        let id = GrantId::from_bytes(opening.grant);
+        let answer = loop {
+            let answer = self.inner.session.order(Order::Adopt(opening)).await;
+            if answer != Some(Answer::Refused(Refused::TooFast)) {
+                break answer;
             }
             tokio::time::sleep(TOO_FAST).await;
+        };
+        if !matches!(answer, Some(Answer::Refused(_))) && self.inner.book.opening(id).is_none() {
+            self.take_away(id, opening.place, BootTime(opening.deadline / 1_000_000)).await;
+            return Some(Answer::Refused(Refused::Late));
         }
+        answer
     }
 
     /// What the ledger says of connections that ran when the last run ended.
@@ -137,22 +145,16 @@ impl Kernel {
             for id in names.iter().copied() {
                 let Some(opening) = self.inner.book.opening(id) else { continue };
                 let this = self.clone();
-                orders.spawn(async move { (id, opening.place, this.order_adoption(opening).await) });
+                orders.spawn(async move { (id, this.order_adoption(opening).await) });
             }
             while let Some(answered) = orders.join_next().await {
                 match answered {
-                    // It was closed while its adoption was on its way, which may have put it there again.
-                    Ok((id, place, Some(Answer::Standing(_) | Answer::Done)))
-                        if self.inner.book.opening(id).is_none() =>
-                    {
-                        self.inner.session.order(Order::Close { grant: id.to_bytes(), place }).await;
-                    }
-                    Ok((id, _, Some(Answer::Done))) => self.inner.book.added(id),
-                    Ok((id, _, Some(Answer::Standing(standing)))) => {
+                    Ok((id, Some(Answer::Done))) => self.inner.book.added(id),
+                    Ok((id, Some(Answer::Standing(standing)))) => {
                         self.inner.book.stands(id, standing.claimed, standing.left);
                     }
-                    Ok((_, _, Some(Answer::Refused(Refused::Late)) | None)) | Err(_) => {}
-                    Ok((_, _, Some(other))) => {
+                    Ok((_, Some(Answer::Refused(Refused::Late)) | None)) | Err(_) => {}
+                    Ok((_, Some(other))) => {
                         let error = OpenError::Unavailable(format!("the enforcer answered {other:?}"));
                         self.inner.around.notices.say(Notice::NotOpened { error });
                     }

@@ -22,6 +22,7 @@ use crate::event::notice::Notice;
 use book::Book;
 use kmsgate_core::expiry::Expiry;
 use kmsgate_core::grant::{GrantId, Totals};
+use kmsgate_core::time::BootTime;
 use kmsgate_ledger::records::GrantRecord;
 use kmsgate_orders::order::{Answer, Carrier, Order, Place, Refused};
 use kmsgate_orders::table::Table;
@@ -169,23 +170,7 @@ impl Kernel {
         if inner.around.clock.now().boot < deadline {
             self.write_what_nobody_told(id, place).await;
         }
-        let last = loop {
-            let answer = inner.session.order(Order::Close { grant: id.to_bytes(), place }).await;
-            if let Some(Answer::Done | Answer::Absent | Answer::Standing(_)) = answer {
-                break answer;
-            }
-            let left = inner.around.clock.now().boot.until(deadline);
-            if left == Duration::ZERO || inner.stop.is_cancelled() {
-                break None;
-            }
-            // Refused, it is ordered again a little later; an enforcer that is away is waited for.
-            let pause = answer.map_or(left, |_| AGAIN.min(left));
-            tokio::select! {
-                () = inner.session.is_up(), if answer.is_none() => {}
-                () = tokio::time::sleep(pause) => {}
-                () = inner.stop.cancelled() => break None,
-            }
-        };
+        let last = self.take_away(id, place, deadline).await;
         // What was claimed before the close is told of before its answer.
         self.tell(|done| Told::Finish(id, done)).await;
         if let Some(Answer::Standing(standing)) = last {
@@ -194,6 +179,28 @@ impl Kernel {
             inner.book.compare(id);
         }
         inner.book.remove(id)
+    }
+
+    /// Takes a grant's elements away; none if that could not be had before the kernel did it by itself, at its end.
+    async fn take_away(&self, id: GrantId, place: Place, deadline: BootTime) -> Option<Answer> {
+        let inner = &self.inner;
+        loop {
+            let answer = inner.session.order(Order::Close { grant: id.to_bytes(), place }).await;
+            if let Some(Answer::Done | Answer::Absent | Answer::Standing(_)) = answer {
+                return answer;
+            }
+            let left = inner.around.clock.now().boot.until(deadline);
+            if left == Duration::ZERO || inner.stop.is_cancelled() {
+                return None;
+            }
+            // Refused, it is ordered again a little later; an enforcer that is away is waited for.
+            let pause = answer.map_or(left, |_| AGAIN.min(left));
+            tokio::select! {
+                () = inner.session.is_up(), if answer.is_none() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = inner.stop.cancelled() => return None,
+            }
+        }
     }
 
     /// Waits until the teller has done this, and all that it was told before.
