@@ -68,7 +68,7 @@ fn f07_a_provider_is_taken_out_although_that_was_refused_at_first() {
 }
 
 #[test]
-fn a_connections_limit_counts_from_its_beginning_over_a_restart() {
+fn a_connection_that_ran_over_a_restart_is_cut_at_its_limit() {
     kernel_needs!();
     let mut pair = Pair::start(|setup| setup.service("window", "\"10m\"").service("max_connection", "\"2s\""));
     let _providers = pair.site.echoing();
