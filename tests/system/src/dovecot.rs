@@ -125,34 +125,53 @@ impl Dovecot {
         let [pop3, pop3s, imap, imaps] = ports;
         let configuration = configuration(path, wanted, ports)?;
         write(&path.join("dovecot.conf"), &configuration)?;
-        let mut child = Command::new(PROGRAM)
-            .arg("-F")
-            .arg("-c")
-            .arg(path.join("dovecot.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|why| format!("{PROGRAM}: {why}"))?;
-        let log = Arc::<Log>::default();
-        if let Some(errors) = child.stderr.take() {
-            let log = Arc::clone(&log);
-            std::thread::spawn(move || log.collect(BufReader::new(errors)));
-        }
+        let (child, log) = spawn(path)?;
         let started = Self { pop3, pop3s, imap, imaps, child, log, directory };
-        // It has bound its ports when it says this.
-        started.log.wait_for(&["starting up"])?;
         Ok(started)
     }
-}
 
-impl Drop for Dovecot {
-    fn drop(&mut self) {
+    /// Ends it.
+    pub fn stop(&mut self) {
         // SIGTERM, so that it ends its children; then nothing is left to be done about a failure.
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
         }
         self.child.wait().ok();
+    }
+
+    /// Starts it again where it was, after [`Dovecot::stop`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_again(&mut self) -> Result<(), String> {
+        (self.child, self.log) = spawn(self.directory.path())?;
+        Ok(())
+    }
+}
+
+/// Starts what is configured here, and waits until it has bound its ports.
+fn spawn(path: &Path) -> Result<(Child, Arc<Log>), String> {
+    let mut child = Command::new(PROGRAM)
+        .arg("-F")
+        .arg("-c")
+        .arg(path.join("dovecot.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|why| format!("{PROGRAM}: {why}"))?;
+    let log = Arc::<Log>::default();
+    if let Some(errors) = child.stderr.take() {
+        let log = Arc::clone(&log);
+        std::thread::spawn(move || log.collect(BufReader::new(errors)));
+    }
+    log.wait_for(&["starting up"])?;
+    Ok((child, log))
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -62,6 +62,31 @@ impl Page {
     }
 }
 
+/// Names that mean something else to somebody: filters, queries, formats, shells, lines. What is no name at all is refused
+/// before any server is asked, and is not among them.
+pub(crate) fn hostile_names() -> Vec<String> {
+    let long = "x".repeat(256);
+    let names = [
+        "*)(uid=*",
+        "' OR 1=1",
+        "' OR '1'='1' --",
+        "%s%n",
+        "%{User-Password}",
+        "`id`",
+        "$(id)",
+        "\"; DROP TABLE users",
+        "a\"b\\c",
+        "alice:x",
+        "../alice",
+        "a\0b",
+        "a\r\nPASS secret",
+        "\u{202e}ecila",
+        "a\u{202e}b",
+        &long,
+    ];
+    names.into_iter().filter(|name| Login::parse(name).is_ok()).map(str::to_owned).collect()
+}
+
 /// Asks for somebody who comes from this address.
 pub(crate) async fn ask_from(
     accounts: &Accounts,

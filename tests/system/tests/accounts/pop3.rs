@@ -1,6 +1,6 @@
 //! POP3 at the mail server that most sites have.
 
-use crate::common::{self, Page, ask_from, is, is_outage, is_wrong};
+use crate::common::{self, Page, ask_from, hostile_names, is, is_outage, is_wrong};
 use kmsgate_accounts::TlsMode;
 use kmsgate_accounts::chain::RefusedBy;
 use kmsgate_accounts::tls::TlsSettings;
@@ -126,13 +126,41 @@ async fn tls_a_certificate_that_is_not_good_is_an_outage_that_says_why_and_no_pa
 }
 
 #[tokio::test]
-async fn outage_p8_a_dovecot_that_ends_is_one() {
+async fn restarted_p8_a_dovecot_that_ends_is_an_outage_until_it_is_there_again() {
+    let Some(mut dovecot) = Dovecot::start(&Wanted::default()).unwrap() else { return };
+    let accounts = page(&dovecot, dovecot.pop3s).accounts();
+    is(common::ask(&accounts, "alice", "secret").await, "mail/alice");
+    dovecot.stop();
+    is_outage(common::ask(&accounts, "alice", "secret").await, "cannot be reached");
+    dovecot.start_again().unwrap();
+    is(common::ask(&accounts, "alice", "secret").await, "mail/alice");
+}
+
+#[tokio::test]
+async fn failover_two_hosts_are_down_and_the_third_answers() {
     let Some(dovecot) = Dovecot::start(&Wanted::default()).unwrap() else { return };
-    let accounts = accounts(&dovecot, TlsMode::Implicit, trusting(dovecot.ca()));
-    ask(&accounts, "alice", "secret", "198.51.100.7").await.unwrap();
-    drop(dovecot);
-    let answer = reason(ask(&accounts, "alice", "secret", "198.51.100.7").await);
-    assert_eq!(answer, (Reason::AccountServerUnavailable, false));
+    let nobody = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("\"pop3s://localhost:{}\"", dovecot.pop3s);
+    let three = format!("[\"pop3s://localhost:{}\", \"pop3s://localhost:{}\", {url}]", nobody(), nobody());
+    let accounts = page(&dovecot, dovecot.pop3s).with(&url, &three).accounts();
+    for _ in 0..3 {
+        is(common::ask(&accounts, "alice", "secret").await, "mail/alice");
+    }
+}
+
+#[tokio::test]
+async fn hostile_f11_names_and_passwords_stay_what_they_are() {
+    let Some(dovecot) = Dovecot::start(&Wanted::default()).unwrap() else { return };
+    let accounts = page(&dovecot, dovecot.pop3s).accounts();
+    for (n, name) in hostile_names().iter().enumerate() {
+        is_wrong(ask_from(&accounts, name, "secret\" {7}", &format!("203.0.113.{n}")).await);
+    }
+    is(common::ask(&accounts, "alice", "secret").await, "mail/alice");
+}
+
+#[tokio::test]
+async fn empty_password_is_never_sent() {
+    assert!(Password::new(String::new()).is_err());
 }
 
 /// The manual's configuration, for this server.
