@@ -10,7 +10,7 @@ use kmsgate_system_tests::log::Log;
 use kmsgate_system_tests::middle::Trap;
 use kmsgate_system_tests::net::{Outcome, echo};
 use kmsgate_system_tests::pair::{Pair, Victim};
-use kmsgate_system_tests::provider::Manner;
+use kmsgate_system_tests::provider::{Manner, Provider};
 use std::net::IpAddr;
 
 const ONE_A_WEEK: &str = "[[rule]]\nname = \"one\"\nusers = [\"*\"]\nquota = { week = 1 }\n";
@@ -178,6 +178,20 @@ fn cut_before_the_end_of_a_connection_is_told() {
     }
 }
 
+/// Providers that echo where these were.
+fn instead_of(providers: [Provider; 2], pair: &Pair) -> [Provider; 2] {
+    drop(providers);
+    [0, 1].map(|number| {
+        let address = Family::V4.provider(number);
+        // The thread that listened there has to let go of it first.
+        Log::default().until("the port", || {
+            let free = || std::net::TcpListener::bind(address).is_ok();
+            pair.site.hosts.get(number)?.within(free).then_some(())
+        });
+        pair.site.provider(number, Family::V4, Manner::Echo)
+    })
+}
+
 /// Cut while a claim is given back: it is given back once, whoever did it.
 #[track_caller]
 fn cut_in_give_back(trap: Trap) {
@@ -189,16 +203,7 @@ fn cut_in_give_back(trap: Trap) {
         assert!(!pair.site.connect(person()).is_through());
         pair.middle.until_sprung();
         pair.kill(victim);
-        drop(resetting);
-        let _providers = [0, 1].map(|number| {
-            let address = Family::V4.provider(number);
-            // The thread that listened there has to let go of it first.
-            Log::default().until("the port", || {
-                let free = || std::net::TcpListener::bind(address).is_ok();
-                pair.site.hosts.get(number)?.within(free).then_some(())
-            });
-            pair.site.provider(number, Family::V4, Manner::Echo)
-        });
+        let _providers = instead_of(resetting, &pair);
         pair.start_again(victim);
         until(&pair, "the claim given back", |grant| (grant.claims, grant.given_back) == (0, 1));
         let first = Log::default().until("the way to be open again", || match pair.site.connect(person()) {
@@ -222,6 +227,30 @@ fn cut_before_a_claim_is_given_back_in_the_kernel() {
 fn cut_after_a_claim_is_given_back_in_the_kernel() {
     kernel_needs!();
     cut_in_give_back(Trap::Answer(gives_back));
+}
+
+#[test]
+fn p1_what_is_owed_to_a_ruleset_that_is_gone_is_not_paid_to_the_next() {
+    kernel_needs!();
+    let pair = started(ONE_A_WEEK);
+    let resetting = [0, 1].map(|number| pair.site.provider(number, Family::V4, Manner::Reset));
+    granted(&pair, "alice");
+    pair.middle.set(Trap::Order(gives_back));
+    assert!(!pair.site.connect(person()).is_through());
+    pair.middle.until_sprung();
+    let _providers = instead_of(resetting, &pair);
+    let _nothing = pair.site.gateway.output("nft", &["delete", "table", "inet", "kmsgate"]);
+    pair.middle.cut();
+    // It is there again with what the ledger says is left: that it was given back is in that.
+    Log::default().until("the way to be open again", || pair.standing(person()).filter(|it| it.left == 1));
+    pair.middle.set(Trap::Order(gives_back));
+    let running = pair.site.connect(person()).through();
+    until(&pair, "its claim", |grant| grant.claims == 1);
+    passes(&pair, 0);
+    drop(running);
+    let grant = until(&pair, "its end", |grant| grant.state == "closed");
+    assert_eq!((grant.cause.as_deref(), grant.claims, grant.given_back), (Some("used"), 1, 1));
+    assert!(!pair.middle.is_sprung(), "it was given back twice");
 }
 
 /// Cut while a grant is closed: it is closed with its cause, its connection with it.

@@ -404,4 +404,17 @@ mod tests {
         book.remove(other.id);
         assert_eq!(book.len(), 0);
     }
+    #[test]
+    fn p1_a_claim_of_which_nobody_told_is_counted_although_the_kernel_forgot_one_that_was_given_back() {
+        let book = Book::default();
+        let (one, place) = grant(1);
+        book.enter(&GrantRecord { given_back: 1, last_claim: 1, ..one.clone() }, place, Carrier::Kernel);
+        book.stands(one.id, 1, 1);
+        assert_eq!(book.compare(one.id), Some((0, 2)), "the kernel counts the one that was given back");
+        book.added(one.id);
+        book.stands(one.id, 0, 1);
+        assert_eq!(book.compare(one.id), Some((0, 2)), "it was given the grant afresh");
+        book.stands(one.id, 1, 0);
+        assert_eq!(book.compare(one.id), Some((1, 2)), "and one claimed it");
+    }
 }
