@@ -52,32 +52,63 @@ pub(crate) fn number(value: f64) -> String {
     grouped + &rest
 }
 
-/// A mean and where it lies with 95 % certainty, if the rounds are independent of each other (Student).
+/// A median and where it lies with 95 % certainty, whatever the rounds are distributed like (the interval of the sign test): a
+/// few rounds that something else on the machine disturbed do not move it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interval {
-    mean: f64,
-    half: f64,
+    median: f64,
+    low: f64,
+    high: f64,
 }
 
-/// The 97.5 % quantile of Student's distribution for 1 to 30 degrees of freedom.
-const STUDENT: [f64; 30] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-];
-
 impl Interval {
-    /// Of two rounds at least.
-    pub(crate) fn of(values: &[f64]) -> Self {
-        let count = values.iter().fold(0.0, |count, _| count + 1.0);
-        let mean = values.iter().sum::<f64>() / count;
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
-        let quantile = STUDENT.get(values.len().saturating_sub(2)).copied().unwrap_or(1.96);
-        Self { mean, half: quantile * (variance / count).sqrt() }
+    /// Of six rounds at least; of fewer the interval is all of them.
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+        let left_out = left_out(values.len());
+        Self {
+            median: at(values.len() / 2),
+            low: at(left_out),
+            high: at(values.len().saturating_sub(1).saturating_sub(left_out)),
+        }
     }
 
-    /// `mean (95 %: low to high)`.
+    /// `median (95 %: low to high)`.
     pub(crate) fn shown(&self) -> String {
-        let Self { mean, half } = self;
-        format!("mean {mean:.3} (95 %: {:.3} to {:.3})", mean - half, mean + half)
+        let Self { median, low, high } = self;
+        format!("median {median:.3} (95 %: {low:.3} to {high:.3})")
+    }
+}
+
+/// How many of so many values lie outside the interval on each side: one less than the fewest heads that so many fair coins show
+/// with more than 2.5 % (of so many or fewer).
+fn left_out(count: usize) -> usize {
+    let (mut ways, mut sum, mut coins) = (1.0, 0.0, 0.0);
+    let all = (0..count).fold(1.0, |all, _| all * 2.0);
+    for heads in 0..count {
+        sum += ways / all;
+        if sum > 0.025 {
+            return heads.saturating_sub(1);
+        }
+        let left = (heads..count).fold(0.0, |left, _| left + 1.0);
+        coins += 1.0;
+        ways *= left / coins;
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_that_of_the_tables_of_the_sign_test() {
+        // Of 10 values the second to the ninth, of 20 the sixth to the fifteenth: 97.9 % and 95.9 %.
+        for (count, outside) in [(5, 0), (6, 0), (10, 1), (20, 5), (30, 9)] {
+            assert_eq!(left_out(count), outside, "{count}");
+        }
+        let interval = Interval::of((0..30).map(f64::from).collect());
+        assert_eq!((interval.low, interval.high), (9.0, 20.0));
     }
 }

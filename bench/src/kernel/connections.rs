@@ -111,7 +111,7 @@ fn rows(table: &mut Table, ways: &[Way]) {
                 let theirs = figures(bare);
                 let ratios = own.a_second.iter().zip(&theirs.a_second).map(|(own, bare)| own / bare);
                 let (must, goal) = if title.is_empty() { (">= 0.85, all of the interval", "0.95") } else { ("", "") };
-                table.row("  against the bare rule", &Interval::of(&ratios.collect::<Vec<_>>()).shown(), must, goal);
+                table.row("  against the bare rule", &Interval::of(ratios.collect()).shown(), must, goal);
             }
         }
     }
