@@ -13,6 +13,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("dovecot", "/usr/lib/dovecot/imap-login", "dovecot-imapd"),
     ("freeradius", "/usr/sbin/freeradius", "freeradius"),
+    ("slapd", "/usr/sbin/slapd", "slapd"),
     ("ypserv", "/usr/sbin/ypserv", "ypserv"),
     ("ypserv", "/usr/sbin/rpcbind", "rpcbind"),
     ("faketime", "/usr/bin/faketime", "faketime"),

@@ -5,6 +5,7 @@
 
 use crate::file::FileServer;
 use crate::imap::ImapServer;
+use crate::ldap::LdapServer;
 use crate::nis::NisServer;
 use crate::pop3::Pop3Server;
 use crate::radius::RadiusServer;
@@ -108,6 +109,8 @@ kinds! {
     File(FileServer),
     /// A mail server that speaks IMAP.
     Imap(ImapServer),
+    /// A directory.
+    Ldap(LdapServer),
     /// A NIS domain.
     Nis(NisServer),
     /// A mail server that speaks POP3.

@@ -39,6 +39,10 @@ fn pop3(keys: &str) -> String {
     server(&format!("kind = \"pop3\"\nurl = \"pop3s://mail.example.edu\"\n{keys}"))
 }
 
+fn ldap(keys: &str) -> String {
+    server(&format!("kind = \"ldap\"\nurl = \"ldaps://ldap.example.edu\"\n{keys}"))
+}
+
 fn radius(keys: &str) -> String {
     server(&format!("kind = \"radius\"\nurl = \"radius://r1.example.edu\"\n{keys}"))
 }
@@ -124,11 +128,11 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         ("[portal]\ncertificate = \"/dev/null\"".into(), "2:1: certificate needs private_key beside it"),
         (pop3("ca = \"/no/ca.pem\""), "5:6: ca: /no/ca.pem cannot be read: no such file or directory"),
         (
-            server("bind_password = { file = \"/no/secret\" }\nkind = \"ldap\""),
+            server("bind_password = { file = \"/no/secret\" }\nkind = \"oidc\""),
             "3:17: bind_password: the secret in /no/secret cannot be read: no such file or directory",
         ),
         (
-            server("bind_password = { env = \"KMSGATE_NO_SUCH\" }\nkind = \"ldap\""),
+            server("bind_password = { env = \"KMSGATE_NO_SUCH\" }\nkind = \"oidc\""),
             "3:17: bind_password: the environment has no KMSGATE_NO_SUCH, or it is not UTF-8",
         ),
         // Networks, addresses, lengths of time, URLs.
@@ -227,6 +231,33 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             server("kind = \"nis\"\nurl = \"nis://a.example/a\"\nhashes = [\"des\"]"),
             "5:11: hashes: \"des\" is none of \"argon2\", ",
         ),
+        (ldap(""), "1:1: this account server needs bind_template, or bind_dn and bind_password"),
+        (ldap("bind_dn = \"cn=a\"\nbase = \"dc=x\"\nfilter = \"(uid={user})\""), "5:1: bind_dn needs bind_password"),
+        (ldap("bind_template = \"uid=x\""), "5:17: bind_template: a template has {user} in it once"),
+        (
+            ldap("bind_template = \"uid={user}\"\nbind_dn = \"cn=a\"\nbind_password = \"s\""),
+            "5:1: bind_template: people bind as themselves, or bind_dn looks for them",
+        ),
+        (ldap("bind_template = \"{user}@x\""), "1:1: this account server needs base and filter"),
+        (
+            ldap("bind_template = \"{user}@x\"\nbase = \"dc=x\"\nfilter = \"(cn=*{user}*)\""),
+            "1:1: this account server needs user_attribute",
+        ),
+        (ldap("bind_template = \"uid={user}\"\nfilter = \"(uid={user})\""), "6:1: filter needs base beside it"),
+        (
+            ldap("bind_template = \"uid={user}\"\nbase = \"dc=x\"\nfilter = \"uid={user}\""),
+            "7:10: filter: the filter lacks",
+        ),
+        (
+            ldap("bind_template = \"uid={user}\"\nbase = \"dc=x\"\nfilter = \"(uid=*)\""),
+            "7:10: filter: the filter has no {user}",
+        ),
+        (
+            ldap("bind_template = \"uid={user}\"\ngroups = \"memberOf\"\nnested_groups = true"),
+            "7:1: groups are an attribute (groups), or entries (group_filter), or nested",
+        ),
+        (ldap("bind_template = \"uid={user}\"\nnested_groups = true"), "1:1: nested_groups needs base"),
+        (ldap("bind_template = \"uid={user}\"\ngroups = \"member of\""), "6:10: groups: \"member of\" is no attribute"),
         (pop3("tls = \"none\""), "5:1: tls: \"none\" contradicts pop3s://"),
         (pop3("ca = \"/dev/null\""), "5:1: /dev/null: no certificate in it"),
         (
@@ -255,10 +286,10 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
             "7:1: the service \"b\" wants port 1688, but the service \"kms\" has it",
         ),
         // What comes later, and what cannot be.
-        (server("kind = \"ldap\"\nbase = \"dc=x\""), "3:8: kind: \"ldap\" is not carried out by this version"),
+        (server("kind = \"oidc\"\nissuer = \"x\""), "3:8: kind: \"oidc\" is not carried out by this version"),
         (
             server("kind = \"ldab\"\nbase = \"dc=x\""),
-            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"nis\", \"pop3\", \"radius\"",
+            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"ldap\", \"nis\", \"pop3\", \"radius\"",
         ),
         (
             server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\"\nhashes = [\"bcrypt\", \"md5\"]"),

@@ -34,6 +34,7 @@ pub mod provider;
 pub mod proxy;
 pub mod raw;
 pub mod scene;
+pub mod slapd;
 pub mod ypserv;
 
 use std::path::Path;

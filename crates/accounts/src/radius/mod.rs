@@ -10,17 +10,16 @@ pub mod packet;
 mod talk;
 
 use crate::reach::Host;
+use crate::secret::Secret;
 use crate::server::AccountServer;
 use crate::verdict::{Account, Challenge, Continuation, Outage, Progress, Question, Rejection, Reply, Verdict};
 use futures_util::future::join_all;
 use kmsgate_core::name::Group;
 use mschap::Proof;
 use packet::{Answer, Ask, CannotSay, Code, Request, Sealed, attribute};
-use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use talk::random;
-use zeroize::Zeroizing;
 
 /// How long the answer to an Access-Challenge may take.
 const LASTS: Duration = Duration::from_secs(120);
@@ -37,7 +36,7 @@ pub struct RadiusSettings {
     /// Its hosts, all of which hold the same accounts and know the same secret; at least one.
     pub hosts: Vec<Host>,
     /// Shared with the server.
-    pub secret: SharedSecret,
+    pub secret: Secret,
     /// How the password is proved.
     pub method: Method,
     /// What we call ourselves.
@@ -47,10 +46,6 @@ pub struct RadiusSettings {
     /// Whether an answer without Message-Authenticator is refused.
     pub authenticator_required: bool,
 }
-
-/// A shared secret: wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SharedSecret(Zeroizing<String>);
 
 /// How a password is proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,20 +83,6 @@ struct Kept {
     state: Vec<u8>,
 }
 
-impl SharedSecret {
-    /// Takes it over.
-    #[must_use]
-    pub fn new(secret: Zeroizing<String>) -> Self {
-        Self(secret)
-    }
-}
-
-impl fmt::Debug for SharedSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedSecret(..)")
-    }
-}
-
 impl RadiusServer {
     /// Connects to nothing.
     #[must_use]
@@ -110,7 +91,7 @@ impl RadiusServer {
     }
 
     fn trust(&self) -> (&[u8], bool) {
-        (self.settings.secret.0.as_bytes(), self.settings.authenticator_required)
+        (self.settings.secret.expose().as_bytes(), self.settings.authenticator_required)
     }
 
     /// An Access-Request with all but the proof.
@@ -126,7 +107,7 @@ impl RadiusServer {
 
     fn question(&self, name: &str, source: &str, password: &str) -> Result<(Sealed, Option<Proof>), Made> {
         let [identifier] = random::<1>()?;
-        let secret = self.settings.secret.0.as_bytes();
+        let secret = self.settings.secret.expose().as_bytes();
         let mut request = self.request(identifier, name.as_bytes(), source.as_bytes())?;
         let proof = match self.settings.method {
             Method::Pap => {
@@ -174,7 +155,7 @@ impl RadiusServer {
         let Some(host) = self.settings.hosts.get(usize::from(kept.host)) else {
             return Err(Outage::account("the host that asked is not configured any more"));
         };
-        let secret = self.settings.secret.0.as_bytes();
+        let secret = self.settings.secret.expose().as_bytes();
         let make = || -> Result<Sealed, Made> {
             let [identifier] = random::<1>()?;
             let mut request = self.request(identifier, &kept.name, &kept.source)?;

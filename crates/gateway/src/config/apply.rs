@@ -2,7 +2,9 @@
 
 use super::{AccountsSettings, Config, Kind, Service, ThrottleSettings};
 use kmsgate_accounts::tls::TlsError;
-use kmsgate_accounts::{Accounts, BadAccounts, FileServer, ImapServer, NisServer, Pop3Server, RadiusServer, Server};
+use kmsgate_accounts::{
+    Accounts, BadAccounts, FileServer, ImapServer, LdapServer, NisServer, Pop3Server, RadiusServer, Server,
+};
 use kmsgate_core::throttle::Throttle;
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ impl AccountsSettings {
             let made = match &server.kind {
                 Kind::File(settings) => Server::File(FileServer::new(settings.clone())),
                 Kind::Imap(way) => Server::Imap(ImapServer::new(way).map_err(tls)?),
+                Kind::Ldap(settings) => Server::Ldap(LdapServer::new(settings.clone()).map_err(tls)?),
                 Kind::Nis(settings) => Server::Nis(NisServer::new(settings.clone()).map_err(tls)?),
                 Kind::Pop3(way) => Server::Pop3(Pop3Server::new(way).map_err(tls)?),
                 Kind::Radius(settings) => Server::Radius(RadiusServer::new(settings.clone())),

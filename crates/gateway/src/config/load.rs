@@ -56,6 +56,7 @@ impl Config {
 #[must_use]
 pub fn known_keys() -> BTreeMap<String, BTreeSet<String>> {
     let all = "[[account_server]]\nname = \"a\"\nkind = \"file\"\n[[account_server]]\nname = \"b\"\nkind = \"pop3\"\n\
+               [[account_server]]\nname = \"l\"\nkind = \"ldap\"\n\
                [[account_server]]\nname = \"n\"\nkind = \"nis\"\n\
                [[account_server]]\nname = \"r\"\nkind = \"radius\"\n\
                [[service]]\nname = \"kms\"\n[[deny]]\n[[rule]]\nquota = {}\n[[bypass]]\n\

@@ -27,10 +27,10 @@ pub use apply::BuildError;
 pub use error::{ConfigError, ConfigErrors};
 pub use load::known_keys;
 pub use portal::LANGUAGES;
-pub use value::{Secret, reason, show_duration};
+pub use value::{reason, show_duration};
 
 use ipnet::IpNet;
-use kmsgate_accounts::{FileSettings, FrameSettings, NisSettings, RadiusSettings, Way};
+use kmsgate_accounts::{FileSettings, FrameSettings, LdapSettings, NisSettings, RadiusSettings, Way};
 use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
 use kmsgate_core::policy::Policy;
@@ -245,6 +245,8 @@ pub enum Kind {
     File(FileSettings),
     /// `kind = "imap"`.
     Imap(Way),
+    /// `kind = "ldap"`.
+    Ldap(Box<LdapSettings>),
     /// `kind = "nis"`.
     Nis(NisSettings),
     /// `kind = "pop3"`.

@@ -2,6 +2,7 @@
 
 use super::read::{At, Value, nearest};
 use ipnet::IpNet;
+use kmsgate_accounts::secret::Secret;
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -239,23 +240,6 @@ pub fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-/// A secret of the configuration: wiped when dropped, never printed.
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The secret itself, for the one line of code that sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 /// A secret: a text, `{ file = "..." }` (its content without the last line end) or `{ env = "..." }`.
 pub(crate) fn secret(value: Value<'_, '_>) -> Option<Secret> {
     let found = if value.is_text() {
@@ -281,7 +265,7 @@ pub(crate) fn secret(value: Value<'_, '_>) -> Option<Secret> {
         value.fail(format!("the secret is empty or longer than {LONGEST_SECRET} bytes"));
         return None;
     }
-    Some(Secret(found))
+    Some(Secret::new(found))
 }
 
 fn secret_from_file(value: &Value<'_, '_>, file: &Path) -> Option<Zeroizing<String>> {

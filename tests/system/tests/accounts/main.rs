@@ -8,6 +8,8 @@ mod file;
 #[cfg(test)]
 mod imap;
 #[cfg(test)]
+mod ldap;
+#[cfg(test)]
 mod nis;
 #[cfg(test)]
 mod pop3;

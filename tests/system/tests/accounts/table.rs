@@ -20,9 +20,10 @@ const CASES: [(&str, &str); 13] = [
     ("hostile", "hostile names"),
     ("empty", "empty password"),
 ];
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("file", include_str!("file.rs")),
     ("imap", include_str!("imap.rs")),
+    ("ldap", include_str!("ldap.rs")),
     ("nis", include_str!("nis.rs")),
     ("pop3", include_str!("pop3.rs")),
     ("radius", include_str!("radius.rs")),

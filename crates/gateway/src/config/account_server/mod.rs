@@ -1,9 +1,11 @@
 //! `[[account_server]]`: what all kinds share, then one function a kind.
 //!
+//! * `ldap`: the keys of directories.
 //! * `nis`: the keys of NIS.
 //! * `radius`: the keys of RADIUS.
 //! * [`mod@way`]: urls and TLS, for every kind that speaks over TCP.
 
+mod ldap;
 mod nis;
 mod radius;
 mod way;
@@ -19,13 +21,14 @@ use std::time::Duration;
 use way::{Schemes, way};
 
 /// Kinds of the agreed shape that come later.
-const LATER: &[&str] = &["ldap", "mysql", "postgres", "sqlite", "pam", "oidc", "command", "http"];
+const LATER: &[&str] = &["mysql", "postgres", "sqlite", "pam", "oidc", "command", "http"];
 
 /// The kinds that are.
 #[derive(Clone, Copy)]
 enum Word {
     File,
     Imap,
+    Ldap,
     Nis,
     Pop3,
     Radius,
@@ -49,6 +52,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
     let kinds = &[
         ("file", Word::File),
         ("imap", Word::Imap),
+        ("ldap", Word::Ldap),
         ("nis", Word::Nis),
         ("pop3", Word::Pop3),
         ("radius", Word::Radius),
@@ -57,6 +61,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
     let kind = match section.need("kind", words) {
         Some(Word::File) => file(section),
         Some(Word::Imap) => imap(section),
+        Some(Word::Ldap) => ldap::ldap(section),
         Some(Word::Nis) => nis::nis(section),
         Some(Word::Pop3) => pop3(section),
         Some(Word::Radius) => radius::radius(section),

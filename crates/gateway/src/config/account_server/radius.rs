@@ -5,9 +5,8 @@ use crate::config::Kind;
 use crate::config::read::{Section, Value};
 use crate::config::value::{choice, secret};
 use kmsgate_accounts::RadiusSettings;
-use kmsgate_accounts::radius::{GroupAttribute, Method, SharedSecret};
+use kmsgate_accounts::radius::{GroupAttribute, Method};
 use kmsgate_accounts::reach::Host;
-use zeroize::Zeroizing;
 
 /// The port of RFC 2865.
 const PORT: u16 = 1812;
@@ -25,7 +24,7 @@ pub(super) fn radius(section: &Section<'_, '_>) -> Option<Kind> {
     let hosts = urls?.into_iter().map(|url| Host { name: url.value.host, port: url.value.port.unwrap_or(PORT) });
     Some(Kind::Radius(RadiusSettings {
         hosts: hosts.collect(),
-        secret: SharedSecret::new(Zeroizing::new(shared?.expose().to_owned())),
+        secret: shared?,
         method,
         nas_identifier,
         groups,
