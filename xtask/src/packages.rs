@@ -13,6 +13,8 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("dovecot", "/usr/lib/dovecot/imap-login", "dovecot-imapd"),
     ("freeradius", "/usr/sbin/freeradius", "freeradius"),
+    ("samba", "/usr/sbin/samba", "samba-ad-dc"),
+    ("samba", "/usr/share/samba/setup/provision.ldif", "samba-ad-provision"),
     ("slapd", "/usr/sbin/slapd", "slapd"),
     ("ypserv", "/usr/sbin/ypserv", "ypserv"),
     ("ypserv", "/usr/sbin/rpcbind", "rpcbind"),

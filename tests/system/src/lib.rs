@@ -33,6 +33,7 @@ pub mod pair;
 pub mod provider;
 pub mod proxy;
 pub mod raw;
+pub mod samba;
 pub mod scene;
 pub mod slapd;
 pub mod ypserv;

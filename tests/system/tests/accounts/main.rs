@@ -10,6 +10,8 @@ mod imap;
 #[cfg(test)]
 mod ldap;
 #[cfg(test)]
+mod ldap_ad;
+#[cfg(test)]
 mod nis;
 #[cfg(test)]
 mod pop3;

@@ -23,7 +23,7 @@ const CASES: [(&str, &str); 13] = [
 const KINDS: [(&str, &str); 6] = [
     ("file", include_str!("file.rs")),
     ("imap", include_str!("imap.rs")),
-    ("ldap", include_str!("ldap.rs")),
+    ("ldap", concat!(include_str!("ldap.rs"), include_str!("ldap_ad.rs"))),
     ("nis", include_str!("nis.rs")),
     ("pop3", include_str!("pop3.rs")),
     ("radius", include_str!("radius.rs")),
