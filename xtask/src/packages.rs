@@ -13,6 +13,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("dovecot", "/usr/lib/dovecot/pop3-login", "dovecot-pop3d"),
     ("dovecot", "/usr/lib/dovecot/imap-login", "dovecot-imapd"),
     ("freeradius", "/usr/sbin/freeradius", "freeradius"),
+    ("postgresql", "/usr/share/postgresql-common/pg_wrapper", "postgresql"),
     ("samba", "/usr/sbin/samba", "samba-ad-dc"),
     ("samba", "/usr/share/samba/setup/provision.ldif", "samba-ad-provision"),
     ("slapd", "/usr/sbin/slapd", "slapd"),

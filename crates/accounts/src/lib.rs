@@ -12,6 +12,8 @@
 //! * [`pop3`], [`imap`]: a mail server.
 //! * [`nis`]: a NIS domain.
 //! * [`radius`]: a RADIUS server.
+//! * [`ldap`]: a directory.
+//! * [`sql`]: databases of other programs.
 //! * [`reach`]: the way to a server over TCP, with its hosts; [`lines`]: a conversation in lines.
 //! * [`tls`]: how a server's certificate is verified, the same for every kind.
 
@@ -30,6 +32,7 @@ pub mod radius;
 pub mod reach;
 pub mod secret;
 pub mod server;
+pub mod sql;
 pub mod tls;
 pub mod verdict;
 
@@ -43,3 +46,6 @@ pub use pop3::Pop3Server;
 pub use radius::{RadiusServer, RadiusSettings};
 pub use reach::{Host, TlsMode, Way};
 pub use server::{AccountServer, FrontDoor, Server};
+pub use sql::postgres::PostgresServer;
+pub use sql::sqlite::{SqliteServer, SqliteSettings};
+pub use sql::{RemoteSettings, SqlSettings};

@@ -9,6 +9,8 @@ use crate::ldap::LdapServer;
 use crate::nis::NisServer;
 use crate::pop3::Pop3Server;
 use crate::radius::RadiusServer;
+use crate::sql::postgres::PostgresServer;
+use crate::sql::sqlite::SqliteServer;
 use crate::verdict::{Continuation, Outage, Question, Reply, Verdict};
 use std::future::Future;
 
@@ -115,6 +117,10 @@ kinds! {
     Nis(NisServer),
     /// A mail server that speaks POP3.
     Pop3(Pop3Server),
+    /// A PostgreSQL database.
+    Postgres(PostgresServer),
     /// A RADIUS server.
     Radius(RadiusServer),
+    /// A SQLite file of another program.
+    Sqlite(SqliteServer),
 }

@@ -43,6 +43,10 @@ fn ldap(keys: &str) -> String {
     server(&format!("kind = \"ldap\"\nurl = \"ldaps://ldap.example.edu\"\n{keys}"))
 }
 
+fn sqlite(keys: &str) -> String {
+    server(&format!("kind = \"sqlite\"\npath = \"x\"\n{keys}"))
+}
+
 fn radius(keys: &str) -> String {
     server(&format!("kind = \"radius\"\nurl = \"radius://r1.example.edu\"\n{keys}"))
 }
@@ -172,7 +176,7 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         ),
         (
             server("kind = \"pop3\"\nurl = \"pop3s://a:b@mail.example.edu\""),
-            "4:7: url: has a user or a password in the URL",
+            "4:7: url: has a password in the URL; it does not belong there",
         ),
         (
             "[portal]\npublic_url = \"https://kms.example.edu/gate\"".into(),
@@ -258,6 +262,26 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         ),
         (ldap("bind_template = \"uid={user}\"\nnested_groups = true"), "1:1: nested_groups needs base"),
         (ldap("bind_template = \"uid={user}\"\ngroups = \"member of\""), "6:10: groups: \"member of\" is no attribute"),
+        (sqlite(""), "1:1: [[account_server]] has no \"query\"; it is needed"),
+        (
+            sqlite("query = \"SELECT hash FROM users\""),
+            "5:9: query: has no place for the name: write ? where it stands",
+        ),
+        (sqlite("query = \"SELECT hash FROM users WHERE name = '?'\""), "5:9: query: '?' is a text and no place"),
+        (sqlite("query = \"SELECT ?\"\ngroups_query = \" ; \""), "6:16: groups_query: must be a SELECT of 1 to"),
+        (
+            server("kind = \"postgres\"\nurl = \"postgres://db.example.edu\"\nquery = \"SELECT $1\""),
+            "4:7: url: must say as whom and which database",
+        ),
+        (
+            server("kind = \"postgres\"\nurl = \"postgres://u:p@db.example.edu/x\"\nquery = \"SELECT $1\""),
+            "4:7: url: has a password in the URL; it does not belong there",
+        ),
+        (
+            server("kind = \"postgres\"\nurl = [\"postgres://u@a/x\", \"postgres://u@b/y\"]\nquery = \"SELECT $1\""),
+            "4:28: url: all hosts hold the same database",
+        ),
+        (server("kind = \"pop3\"\nurl = \"pop3s://u@mail.example.edu\""), "4:7: url: has a user in the URL"),
         (pop3("tls = \"none\""), "5:1: tls: \"none\" contradicts pop3s://"),
         (pop3("ca = \"/dev/null\""), "5:1: /dev/null: no certificate in it"),
         (
@@ -289,7 +313,7 @@ fn every_fault_has_its_line_column_cause_and_way_out() {
         (server("kind = \"oidc\"\nissuer = \"x\""), "3:8: kind: \"oidc\" is not carried out by this version"),
         (
             server("kind = \"ldab\"\nbase = \"dc=x\""),
-            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"ldap\", \"nis\", \"pop3\", \"radius\"",
+            "3:8: kind: \"ldab\" is none of \"file\", \"imap\", \"ldap\", \"nis\", \"pop3\", \"postgres\", \"radius\", \"sqlite\"",
         ),
         (
             server("kind = \"file\"\npath = \"x\"\nformat = \"htpasswd\"\nhashes = [\"bcrypt\", \"md5\"]"),

@@ -18,6 +18,7 @@
 
 pub mod browser;
 pub mod certificates;
+pub mod databases;
 pub mod dovecot;
 pub mod freeradius;
 pub mod gateway;

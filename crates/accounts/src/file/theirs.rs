@@ -1,29 +1,18 @@
 //! Files of other programs as values: htpasswd's, and those like passwd(5) and shadow(5). What must never happen here: an account
 //! without a password that lets somebody in.
 
-use crate::hashes::{Allowed, NotAHash, Stored};
-use crate::verdict::{Account, Outage, Rejection, Verdict};
+use crate::hashes::{Allowed, Held, NotAHash, Stored};
+use crate::verdict::{Account, Outage, Verdict};
 use kmsgate_core::name::Name;
 use std::collections::HashMap;
 
 /// Every account of such a file.
 #[derive(Debug, Default)]
 pub struct TheirFile {
-    records: HashMap<Name, Held>,
+    /// Each with its line.
+    records: HashMap<Name, (usize, Held)>,
     /// One of its hashes, for names that it does not have: time must not tell which it has.
     sample: Option<Stored>,
-}
-
-/// What stands for a password.
-#[derive(Debug)]
-enum Held {
-    Hash(Stored),
-    /// A hash behind `!`: the account is locked (usermod(8), passwd(1)).
-    Locked(Stored),
-    /// `*`, `!`, `x` or nothing: no password is right.
-    Nothing,
-    /// On this line stands a hash that is not taken.
-    NotTaken(usize, NotAHash),
 }
 
 impl TheirFile {
@@ -41,11 +30,11 @@ impl TheirFile {
             let (name, rest) = line.split_once(':').ok_or_else(|| format!("line {number}: no colon"))?;
             let hash = rest.split(':').next().unwrap_or_default().trim();
             let Ok(name) = Name::canonical(name) else { continue };
-            let held = Held::parse(hash, number, allowed);
+            let held = Held::parse(hash, allowed);
             if let (None, Held::Hash(stored)) = (&file.sample, &held) {
                 file.sample = Some(stored.clone());
             }
-            if file.records.insert(name, held).is_some() {
+            if file.records.insert(name, (number, held)).is_some() {
                 return Err(format!("line {number}: the name stands on a line before it already"));
             }
         }
@@ -55,21 +44,16 @@ impl TheirFile {
     /// Is this password right for this name? Takes the time that the hash asks for.
     pub fn verify(&self, name: &str, password: &[u8]) -> Verdict {
         let record = Name::canonical(name).ok().and_then(|name| self.records.get_key_value(&name));
-        let Some((name, held)) = record else {
+        let Some((name, (number, held))) = record else {
             if let Some(sample) = &self.sample {
                 let _right = sample.verify(password);
             }
             return Verdict::NotMine;
         };
-        match held {
-            Held::Hash(stored) if stored.verify(password) => {
-                Verdict::Accepted(Account { name: Some(name.to_string()), groups: Vec::new() })
-            }
-            Held::Locked(stored) if stored.verify(password) => {
-                Verdict::Rejected(Rejection::Unusable("locked: `!` before its hash".to_owned()))
-            }
-            Held::Hash(_) | Held::Locked(_) | Held::Nothing => Verdict::Rejected(Rejection::Credentials),
-            Held::NotTaken(number, why) => Verdict::Unavailable(Outage::account(format!("line {number}: {why}"))),
+        match held.verify(password) {
+            Ok(None) => Verdict::Accepted(Account { name: Some(name.to_string()), groups: Vec::new() }),
+            Ok(Some(why)) => Verdict::Rejected(why),
+            Err(why) => Verdict::Unavailable(Outage::account(format!("line {number}: {why}"))),
         }
     }
 
@@ -89,24 +73,10 @@ impl TheirFile {
     #[must_use]
     pub fn not_taken(&self) -> Option<(usize, NotAHash)> {
         let not = self.records.values().filter_map(|held| match held {
-            Held::NotTaken(number, why) => Some((*number, *why)),
+            (number, Held::NotTaken(why)) => Some((*number, *why)),
             _ => None,
         });
         not.min_by_key(|(number, _)| *number)
-    }
-}
-
-impl Held {
-    fn parse(hash: &str, number: usize, allowed: &Allowed) -> Self {
-        if matches!(hash, "" | "x" | "*" | "!" | "!!" | "!*" | "*LK*" | "*NP*") {
-            return Self::Nothing;
-        }
-        let (locked, text) = hash.strip_prefix('!').map_or((false, hash), |rest| (true, rest));
-        match Stored::parse(text, allowed) {
-            Ok(stored) if locked => Self::Locked(stored),
-            Ok(stored) => Self::Hash(stored),
-            Err(why) => Self::NotTaken(number, why),
-        }
     }
 }
 
@@ -114,6 +84,7 @@ impl Held {
 mod tests {
     use super::*;
     use crate::hashes::Form;
+    use crate::verdict::Rejection;
 
     const SHA: &str = "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA";
 

@@ -1,6 +1,7 @@
 //! Password hashes that other systems stored: read, bounded, verified. What must never happen here: a hash whose cost the
 //! machine cannot bear, computed because a row asked for it; a weak form taken that nobody named.
 
+mod held;
 mod old;
 
 use argon2::password_hash::PasswordVerifier;
@@ -13,6 +14,8 @@ use sha2::{Digest, Sha256, Sha512};
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+pub use held::Held;
 
 /// Longest text of a hash, in bytes.
 pub const LONGEST: usize = 512;

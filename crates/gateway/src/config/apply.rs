@@ -3,7 +3,8 @@
 use super::{AccountsSettings, Config, Kind, Service, ThrottleSettings};
 use kmsgate_accounts::tls::TlsError;
 use kmsgate_accounts::{
-    Accounts, BadAccounts, FileServer, ImapServer, LdapServer, NisServer, Pop3Server, RadiusServer, Server,
+    Accounts, BadAccounts, FileServer, ImapServer, LdapServer, NisServer, Pop3Server, PostgresServer, RadiusServer,
+    Server, SqliteServer,
 };
 use kmsgate_core::throttle::Throttle;
 use std::fmt;
@@ -36,6 +37,11 @@ impl AccountsSettings {
                 Kind::Ldap(settings) => Server::Ldap(LdapServer::new(settings.clone()).map_err(tls)?),
                 Kind::Nis(settings) => Server::Nis(NisServer::new(settings.clone()).map_err(tls)?),
                 Kind::Pop3(way) => Server::Pop3(Pop3Server::new(way).map_err(tls)?),
+                Kind::Postgres(settings) => {
+                    let most = server.frame.connections;
+                    Server::Postgres(PostgresServer::new(settings.clone(), most).map_err(tls)?)
+                }
+                Kind::Sqlite(settings) => Server::Sqlite(SqliteServer::new(settings.clone())),
                 Kind::Radius(settings) => Server::Radius(RadiusServer::new(settings.clone())),
             };
             servers.push((server.frame.clone(), made));

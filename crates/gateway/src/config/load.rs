@@ -58,6 +58,8 @@ pub fn known_keys() -> BTreeMap<String, BTreeSet<String>> {
     let all = "[[account_server]]\nname = \"a\"\nkind = \"file\"\n[[account_server]]\nname = \"b\"\nkind = \"pop3\"\n\
                [[account_server]]\nname = \"l\"\nkind = \"ldap\"\n\
                [[account_server]]\nname = \"n\"\nkind = \"nis\"\n\
+               [[account_server]]\nname = \"p\"\nkind = \"postgres\"\n\
+               [[account_server]]\nname = \"s\"\nkind = \"sqlite\"\n\
                [[account_server]]\nname = \"r\"\nkind = \"radius\"\n\
                [[service]]\nname = \"kms\"\n[[deny]]\n[[rule]]\nquota = {}\n[[bypass]]\n\
                [throttle]\nper_address = {}\nper_user = {}\n";

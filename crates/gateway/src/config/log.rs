@@ -29,8 +29,8 @@ fn target(value: Value<'_, '_>) -> Option<LogTarget> {
         return None;
     }
     let url = match parse_url(text) {
-        Ok(url) => url,
-        Err(_) => {
+        Ok(url) if url.user.is_none() => url,
+        _ => {
             value.fail(format!("{text:?} is none of unix:/PATH, udp://HOST:PORT, tcp://HOST:PORT"));
             return None;
         }

@@ -30,7 +30,9 @@ pub use portal::LANGUAGES;
 pub use value::{reason, show_duration};
 
 use ipnet::IpNet;
-use kmsgate_accounts::{FileSettings, FrameSettings, LdapSettings, NisSettings, RadiusSettings, Way};
+use kmsgate_accounts::{
+    FileSettings, FrameSettings, LdapSettings, NisSettings, RadiusSettings, RemoteSettings, SqliteSettings, Way,
+};
 use kmsgate_core::name::{Name, ServerName};
 use kmsgate_core::permit::Terms;
 use kmsgate_core::policy::Policy;
@@ -251,8 +253,12 @@ pub enum Kind {
     Nis(NisSettings),
     /// `kind = "pop3"`.
     Pop3(Way),
+    /// `kind = "postgres"`.
+    Postgres(Box<RemoteSettings>),
     /// `kind = "radius"`.
     Radius(RadiusSettings),
+    /// `kind = "sqlite"`.
+    Sqlite(SqliteSettings),
 }
 
 /// `[throttle]`.

@@ -67,7 +67,7 @@ fn tls(section: &Section<'_, '_>) -> Option<TlsFiles> {
 }
 
 fn public(section: &Section<'_, '_>, url: At<Url>) -> Option<PublicUrl> {
-    let Url { scheme, host, port, path } = url.value;
+    let Url { scheme, host, port, path, user: _ } = url.value;
     if !matches!(path.as_str(), "" | "/") {
         section
             .fail(&url.span, format!("public_url: has the path {path:?}; the portal serves the root of its host only"));

@@ -281,11 +281,13 @@ fn secret_from_file(value: &Value<'_, '_>, file: &Path) -> Option<Zeroizing<Stri
     }
 }
 
-/// A URL, taken apart: `scheme://host:port/path`. Never a user or a password in it.
+/// A URL, taken apart: `scheme://user@host:port/path`. Never a password in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     /// In lower case.
     pub(crate) scheme: String,
+    /// As whom, if that is said.
+    pub(crate) user: Option<String>,
     /// A name or an address; an IPv6 address without its brackets.
     pub(crate) host: String,
     /// If one is given.
@@ -301,8 +303,18 @@ pub(crate) fn url<'r, 'i: 'r>(schemes: &'static [&'static str]) -> impl Fn(Value
 
 /// The same, of schemes that are known later.
 pub(crate) fn url_of(value: &Value<'_, '_>, schemes: &[&str]) -> Option<Url> {
-    let text = value.text()?;
-    match parse_url(text) {
+    match url_with_user(value, schemes)? {
+        Url { user: Some(_), .. } => {
+            value.fail("has a user in the URL; it does not belong there");
+            None
+        }
+        url => Some(url),
+    }
+}
+
+/// The same, and it may say as whom.
+pub(crate) fn url_with_user(value: &Value<'_, '_>, schemes: &[&str]) -> Option<Url> {
+    match parse_url(value.text()?) {
         Ok(url) if schemes.contains(&url.scheme.as_str()) => Some(url),
         Ok(url) => {
             let all: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
@@ -323,9 +335,13 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     };
     let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(cut);
-    if authority.contains('@') {
-        return Err("has a user or a password in the URL; they do not belong there".to_owned());
-    }
+    let (user, authority) = match authority.rsplit_once('@') {
+        Some((user, _)) if user.contains(':') => {
+            return Err("has a password in the URL; it does not belong there".to_owned());
+        }
+        Some((user, authority)) => (Some(user.to_owned()), authority),
+        None => (None, authority),
+    };
     let (host, port) = match authority.strip_prefix('[') {
         Some(inner) => {
             let Some((host, after)) = inner.split_once(']') else {
@@ -352,7 +368,8 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     if host.is_empty() || !(host.chars().all(good) || host.contains(':')) || host.len() > 253 {
         return Err(format!("{host:?} is no host name"));
     }
-    Ok(Url { scheme: scheme.to_ascii_lowercase(), host: host.to_ascii_lowercase(), port, path: path.to_owned() })
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    Ok(Url { scheme, user, host, port, path: path.to_owned() })
 }
 
 #[cfg(test)]

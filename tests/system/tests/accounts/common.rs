@@ -49,6 +49,16 @@ impl Page {
         Self(format!("{}\n{keys}\n", self.0.trim_end()))
     }
 
+    /// With another `query`.
+    #[must_use]
+    pub(crate) fn with_query(&self, query: &str) -> Self {
+        let lines = self
+            .0
+            .lines()
+            .map(|line| if line.starts_with("query = ") { format!("query = {query:?}") } else { line.to_owned() });
+        Self(lines.collect::<Vec<_>>().join("\n"))
+    }
+
     /// Its account servers, ready to be asked.
     pub(crate) fn accounts(&self) -> Accounts {
         self.config().unwrap_or_else(|why| panic!("{why}\n{}", self.0)).accounts.build().expect("account servers")

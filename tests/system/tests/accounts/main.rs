@@ -16,6 +16,12 @@ mod nis;
 #[cfg(test)]
 mod pop3;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod radius;
+#[cfg(test)]
+mod sql;
+#[cfg(test)]
+mod sqlite;
 #[cfg(test)]
 mod table;

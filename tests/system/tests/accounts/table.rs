@@ -20,13 +20,15 @@ const CASES: [(&str, &str); 13] = [
     ("hostile", "hostile names"),
     ("empty", "empty password"),
 ];
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 8] = [
     ("file", include_str!("file.rs")),
     ("imap", include_str!("imap.rs")),
     ("ldap", concat!(include_str!("ldap.rs"), include_str!("ldap_ad.rs"))),
     ("nis", include_str!("nis.rs")),
     ("pop3", include_str!("pop3.rs")),
+    ("postgres", include_str!("postgres.rs")),
     ("radius", include_str!("radius.rs")),
+    ("sqlite", include_str!("sqlite.rs")),
 ];
 /// Set to write the table where it stands instead of comparing it.
 const WRITE: &str = "KMSGATE_WRITE_TABLE";

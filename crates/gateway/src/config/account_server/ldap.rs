@@ -15,7 +15,7 @@ const LONGEST: usize = 1024;
 /// `url` and TLS; `bind_dn`, `bind_password` or `bind_template`; `base`, `filter`, `user_attribute`; `groups`, `group_base`,
 /// `group_filter`, `nested_groups`.
 pub(super) fn ldap(section: &Section<'_, '_>) -> Option<Kind> {
-    let way = way(section, &Schemes { implicit: ("ldaps", 636), later: ("ldap", 389), paths: false });
+    let way = way(section, &Schemes { implicit: Some(("ldaps", 636)), later: ("ldap", 389), names: false });
     let bind = bind(section);
     let base = section.take("base", words);
     let filter = section.take("filter", filter);

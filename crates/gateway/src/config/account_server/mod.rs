@@ -2,12 +2,13 @@
 //!
 //! * `ldap`: the keys of directories.
 //! * `nis`: the keys of NIS.
-//! * `radius`: the keys of RADIUS.
+//! * `radius`: the keys of RADIUS; `sql`: those of databases.
 //! * [`mod@way`]: urls and TLS, for every kind that speaks over TCP.
 
 mod ldap;
 mod nis;
 mod radius;
+mod sql;
 mod way;
 
 use super::read::{At, Section, Value};
@@ -21,7 +22,7 @@ use std::time::Duration;
 use way::{Schemes, way};
 
 /// Kinds of the agreed shape that come later.
-const LATER: &[&str] = &["mysql", "postgres", "sqlite", "pam", "oidc", "command", "http"];
+const LATER: &[&str] = &["mysql", "pam", "oidc", "command", "http"];
 
 /// The kinds that are.
 #[derive(Clone, Copy)]
@@ -31,7 +32,9 @@ enum Word {
     Ldap,
     Nis,
     Pop3,
+    Postgres,
     Radius,
+    Sqlite,
 }
 
 /// An account server; the place is its name's. What was found of a wrong one still has its name, so that `order` is
@@ -55,7 +58,9 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
         ("ldap", Word::Ldap),
         ("nis", Word::Nis),
         ("pop3", Word::Pop3),
+        ("postgres", Word::Postgres),
         ("radius", Word::Radius),
+        ("sqlite", Word::Sqlite),
     ];
     let words = choice_with_later(kinds, LATER);
     let kind = match section.need("kind", words) {
@@ -64,7 +69,9 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Found> {
         Some(Word::Ldap) => ldap::ldap(section),
         Some(Word::Nis) => nis::nis(section),
         Some(Word::Pop3) => pop3(section),
+        Some(Word::Postgres) => sql::postgres(section),
         Some(Word::Radius) => radius::radius(section),
+        Some(Word::Sqlite) => sql::sqlite(section),
         None => {
             // A kind that comes later is refused, but a secret of it that cannot be read is worth knowing as well.
             for key in ["password", "bind_password", "secret", "client_secret", "key"] {
@@ -111,22 +118,26 @@ fn realm(value: Value<'_, '_>) -> Option<Name> {
 fn file(section: &Section<'_, '_>) -> Option<Kind> {
     let formats = &[("kmsgate", Format::Kmsgate), ("htpasswd", Format::Theirs), ("passwd", Format::Theirs)];
     let format = section.take("format", choice(formats)).unwrap_or_default();
-    let hashes = section.take("hashes", list(choice(&Form::ALL)));
+    let hashes = section.take("hashes", hashes);
     if let (Format::Kmsgate, Some(span)) = (format, section.key_span("hashes")) {
         section.fail(&span, "hashes goes with format = \"htpasswd\" or \"passwd\": our own files have argon2id alone");
     }
     let path = section.need("path", path)?;
-    let hashes =
-        hashes.map_or_else(Allowed::default, |named| Allowed(named.into_iter().map(|form| form.value).collect()));
+    let hashes = hashes.unwrap_or_default();
     Some(Kind::File(FileSettings { format, hashes, ..FileSettings::new(path) }))
 }
 
+/// Forms of hash.
+fn hashes(value: Value<'_, '_>) -> Option<Allowed> {
+    list(choice(&Form::ALL))(value).map(|named| Allowed(named.into_iter().map(|form| form.value).collect()))
+}
+
 fn imap(section: &Section<'_, '_>) -> Option<Kind> {
-    way(section, &Schemes { implicit: ("imaps", 993), later: ("imap", 143), paths: false })
+    way(section, &Schemes { implicit: Some(("imaps", 993)), later: ("imap", 143), names: false })
         .map(|(way, _)| Kind::Imap(way))
 }
 
 fn pop3(section: &Section<'_, '_>) -> Option<Kind> {
-    way(section, &Schemes { implicit: ("pop3s", 995), later: ("pop3", 110), paths: false })
+    way(section, &Schemes { implicit: Some(("pop3s", 995)), later: ("pop3", 110), names: false })
         .map(|(way, _)| Kind::Pop3(way))
 }

@@ -1,19 +1,19 @@
 //! `kind = "nis"`. What must never happen here: hosts of different domains taken for hosts of one.
 
+use super::hashes;
 use super::way::urls;
 use crate::config::Kind;
 use crate::config::read::Section;
-use crate::config::value::{boolean, choice, list};
+use crate::config::value::boolean;
 use kmsgate_accounts::NisSettings;
-use kmsgate_accounts::hashes::{Allowed, Form};
 use kmsgate_accounts::nis::{rpc::PORTMAPPER, yp::LONGEST_NAME};
 use kmsgate_accounts::reach::Host;
 
 /// `url`, `groups`, `hashes`.
 pub(super) fn nis(section: &Section<'_, '_>) -> Option<Kind> {
-    let urls = section.need("url", |value| urls(value, &["nis"], true));
+    let urls = section.need("url", |value| urls(value, &["nis"], true, false));
     let groups = section.take("groups", boolean).unwrap_or(false);
-    let hashes = section.take("hashes", list(choice(&Form::ALL)));
+    let hashes = section.take("hashes", hashes);
     let urls = urls?;
     let first = urls.first()?;
     let domain = first.value.path.strip_prefix('/').unwrap_or_default();
@@ -32,7 +32,6 @@ pub(super) fn nis(section: &Section<'_, '_>) -> Option<Kind> {
     }
     let hosts =
         urls.iter().map(|url| Host { name: url.value.host.clone(), port: url.value.port.unwrap_or(PORTMAPPER) });
-    let hashes =
-        hashes.map_or_else(Allowed::default, |named| Allowed(named.into_iter().map(|form| form.value).collect()));
+    let hashes = hashes.unwrap_or_default();
     Some(Kind::Nis(NisSettings { hosts: hosts.collect(), domain: domain.to_owned(), groups, hashes }))
 }

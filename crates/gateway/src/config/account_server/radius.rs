@@ -13,7 +13,7 @@ const PORT: u16 = 1812;
 
 /// `url`, `secret`, `method`, `nas_identifier`, `groups`, `message_authenticator`.
 pub(super) fn radius(section: &Section<'_, '_>) -> Option<Kind> {
-    let urls = section.need("url", |value| urls(value, &["radius"], false));
+    let urls = section.need("url", |value| urls(value, &["radius"], false, false));
     let shared = section.need("secret", secret);
     let methods = &[("pap", Method::Pap), ("mschapv2", Method::MsChapV2)];
     let groups = &[("Filter-Id", GroupAttribute::FilterId), ("Class", GroupAttribute::Class)];

@@ -1,7 +1,7 @@
 //! The way to an account server: `url`, one or several, and TLS.
 
 use crate::config::read::{At, Section, Value};
-use crate::config::value::{Url, at, choice, list, readable, url_of};
+use crate::config::value::{Url, at, choice, list, readable, url_of, url_with_user};
 use kmsgate_accounts::reach::{Host, Hosts, TlsMode, Way};
 use kmsgate_accounts::tls::TlsSettings;
 use std::net::IpAddr;
@@ -9,19 +9,19 @@ use std::path::PathBuf;
 
 /// The schemes of a kind, each with its usual port.
 pub(super) struct Schemes {
-    /// TLS from the first byte.
-    pub(super) implicit: (&'static str, u16),
+    /// TLS from the first byte, where the protocol has it.
+    pub(super) implicit: Option<(&'static str, u16)>,
     /// TLS by the protocol's own command, or none with `tls = "none"`.
     pub(super) later: (&'static str, u16),
-    /// Whether a url has a path.
-    pub(super) paths: bool,
+    /// Whether a url says as whom, and has a path.
+    pub(super) names: bool,
 }
 
 /// `url`, `tls`, `ca`, `server_name`, `client_certificate`, `client_key`, `tls_version`. Also the urls themselves.
 pub(super) fn way(section: &Section<'_, '_>, schemes: &Schemes) -> Option<(Way, Vec<At<Url>>)> {
-    let Schemes { implicit, later, paths } = schemes;
-    let words: &[&str] = &[implicit.0, later.0];
-    let urls = section.need("url", |value| urls(value, words, *paths));
+    let Schemes { implicit, later, names } = schemes;
+    let words: Vec<&str> = implicit.iter().map(|(word, _)| *word).chain([later.0]).collect();
+    let urls = section.need("url", |value| urls(value, &words, *names, *names));
     let clear = section.take("tls", choice(&[("required", false), ("none", true)])).unwrap_or(false);
     let trust = trust(section, clear);
     let urls = urls?;
@@ -33,14 +33,13 @@ pub(super) fn way(section: &Section<'_, '_>, schemes: &Schemes) -> Option<(Way, 
         );
         return None;
     }
-    let (tls, usual) = match (first.value.scheme == implicit.0, clear) {
-        (true, false) => (TlsMode::Implicit, implicit.1),
-        (false, false) => (TlsMode::StartTls, later.1),
-        (false, true) => (TlsMode::Clear, later.1),
-        (true, true) => {
+    let (tls, usual) = match (implicit.filter(|(word, _)| *word == first.value.scheme), clear) {
+        (Some((_, port)), false) => (TlsMode::Implicit, port),
+        (None, false) => (TlsMode::StartTls, later.1),
+        (None, true) => (TlsMode::Clear, later.1),
+        (Some((word, _)), true) => {
             let span = section.key_span("tls").unwrap_or_default();
-            section
-                .fail(&span, format!("tls: \"none\" contradicts {}://, which is TLS from its first byte", implicit.0));
+            section.fail(&span, format!("tls: \"none\" contradicts {word}://, which is TLS from its first byte"));
             return None;
         }
     };
@@ -51,9 +50,9 @@ pub(super) fn way(section: &Section<'_, '_>, schemes: &Schemes) -> Option<(Way, 
 }
 
 /// One url, or a list of them.
-pub(super) fn urls(value: Value<'_, '_>, schemes: &[&str], paths: bool) -> Option<Vec<At<Url>>> {
+pub(super) fn urls(value: Value<'_, '_>, schemes: &[&str], paths: bool, users: bool) -> Option<Vec<At<Url>>> {
     let one = |value: Value<'_, '_>| {
-        let found = url_of(&value, schemes)?;
+        let found = if users { url_with_user(&value, schemes) } else { url_of(&value, schemes) }?;
         if !paths && !matches!(found.path.as_str(), "" | "/") {
             value.fail(format!("has the path {:?}; such a server has none", found.path));
             return None;
